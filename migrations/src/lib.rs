@@ -1,0 +1,28 @@
+//! The schema, as an ordered list of migrations that run on SQLite and on Postgres.
+//!
+//! A migration that has been released is never edited: a change is a new file at the end of the list.
+//! This crate cannot see the service's entities, so an entity that changes later cannot change what
+//! an old migration did.
+
+mod columns;
+mod m0001_catalog;
+mod m0002_documents;
+mod m0003_runtime;
+
+use sea_orm_migration::prelude::*;
+
+pub use sea_orm_migration::MigratorTrait;
+
+/// The ordered list.
+pub struct Migrator;
+
+#[async_trait::async_trait]
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![
+            Box::new(m0001_catalog::Migration),
+            Box::new(m0002_documents::Migration),
+            Box::new(m0003_runtime::Migration),
+        ]
+    }
+}

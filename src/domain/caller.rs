@@ -1,0 +1,75 @@
+//! Who is calling, and in which tenant.
+
+use super::TenantId;
+
+/// A space within the service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tenant {
+    pub id: TenantId,
+    pub name: String,
+    pub display_name: String,
+    pub active: bool,
+    pub created_at: time::OffsetDateTime,
+}
+
+/// What a credential allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Scope {
+    /// Query and StreamQuery.
+    Query,
+    /// Everything in its tenant.
+    Manage,
+    /// Everything, tenants included. Only the admin key has it.
+    Admin,
+}
+
+/// An authenticated caller in a tenant.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Caller {
+    tenant: Tenant,
+    email: String,
+    scopes: Vec<Scope>,
+}
+
+impl Scope {
+    /// The name in stored rows and messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Query => "query",
+            Self::Manage => "manage",
+            Self::Admin => "admin",
+        }
+    }
+
+    /// The scope of that name.
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Query, Self::Manage, Self::Admin].into_iter().find(|scope| scope.name() == name)
+    }
+}
+
+impl Caller {
+    /// The address is lower-cased: policies and counters know one spelling of it.
+    pub fn new(tenant: Tenant, email: &str, scopes: Vec<Scope>) -> Self {
+        Self { tenant, email: email.to_lowercase(), scopes }
+    }
+
+    pub fn tenant(&self) -> &Tenant {
+        &self.tenant
+    }
+
+    /// Lower-cased e-mail address: the identity that policies see. Never logged.
+    pub fn email(&self) -> &str {
+        &self.email
+    }
+
+    /// Whether the caller holds `scope` or one that includes it.
+    pub fn may(&self, scope: Scope) -> bool {
+        self.scopes.iter().any(|held| *held == scope || *held == Scope::Admin)
+    }
+}
+
+impl std::fmt::Debug for Caller {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Caller").field("tenant", &self.tenant.name).finish_non_exhaustive()
+    }
+}

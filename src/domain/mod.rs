@@ -1,0 +1,20 @@
+//! Plain values: no I/O, no async, nothing that knows a wire or a table.
+
+mod answer;
+mod caller;
+mod catalog;
+mod ids;
+mod query;
+pub mod rules;
+pub mod words;
+
+pub use answer::{
+    Answer, Completion, Cost, FinishReason, PolicyEntry, QueryEvent, Reference, References, Usage,
+};
+pub use caller::{Caller, Scope, Tenant};
+pub use catalog::{
+    ApiKey, Attachment, Configuration, Endpoint, EndpointChange, Health, NewAttachment, NewEndpoint, Policy,
+    ResponseType, TypeInfo,
+};
+pub use ids::{ApiKeyId, AttachmentId, EndpointId, PolicyId, QueryId, TenantId};
+pub use query::{ChatOptions, Message, Query, QueryDraft, Role, SearchOptions};

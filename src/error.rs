@@ -1,0 +1,259 @@
+//! What can go wrong, split by what the caller can do about it.
+//!
+//! Nothing here names a transport. `Display` is what a caller may read: no SQL, no host, no key, no
+//! provider's words. Causes travel as `source` and are logged once, where the error is handled.
+
+use std::{fmt, time::Duration};
+
+/// A cause, kept for the log.
+pub type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why a call failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Change the request. Every violation is listed.
+    #[error("{}", Listed(.0))]
+    Invalid(Vec<Violation>),
+    /// Present a credential, or another one.
+    #[error("A valid credential is required")]
+    Unauthenticated,
+    /// Present a credential with this scope.
+    #[error("The credential lacks the scope `{0}`")]
+    ScopeMissing(&'static str),
+    /// Ask for another endpoint.
+    #[error("Endpoint '{0}' not found")]
+    EndpointNotFound(String),
+    /// Wait until the owner publishes it.
+    #[error("Endpoint is not published")]
+    EndpointNotPublished,
+    /// Name something that exists.
+    #[error("{0} '{1}' not found")]
+    NotFound(Resource, String),
+    /// Choose another name.
+    #[error("{0} '{1}' already exists")]
+    AlreadyExists(Resource, String),
+    /// Delete what uses it first.
+    #[error("{resource} '{name}' is used by endpoints: {}", .by.join(", "))]
+    InUse { resource: Resource, name: String, by: Vec<String> },
+    /// A policy refused; if it says how long, wait.
+    #[error("{0}")]
+    Refused(Box<Refusal>),
+    /// Come back later: too many queries are running.
+    #[error("Too many queries are running")]
+    Overloaded { retry_after: Duration },
+    /// The dataset or model failed.
+    #[error("{part} {fault}")]
+    Upstream { part: Part, fault: UpstreamError },
+    /// The database failed. Try again.
+    #[error("The database is unavailable")]
+    StoreUnavailable(#[source] Cause),
+    /// The query was ended from outside.
+    #[error("{0}")]
+    Ended(Ended),
+    /// The owner must correct a stored configuration.
+    #[error("The stored configuration of {0} '{1}' is not valid")]
+    ConfigurationInvalid(Resource, String),
+    /// The tenant is switched off.
+    #[error("Tenant '{0}' is not active")]
+    TenantInactive(String),
+    /// The space serves one tenant.
+    #[error("Multi-tenancy is disabled")]
+    MultiTenancyDisabled,
+    /// A fault of ours.
+    #[error("Internal error")]
+    Internal(#[source] Cause),
+}
+
+/// One field that breaks one rule.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Violation {
+    /// Path of the field, dotted, such as `query.limit` or `messages.0.role`.
+    pub field: String,
+    /// The rule, for programs.
+    pub rule: Rule,
+    /// The rule in words, for people. Never holds the value.
+    pub message: String,
+}
+
+/// The rules a value can break, each with its bound.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Rule {
+    Missing,
+    TooShort(usize),
+    TooLong(usize),
+    AtLeast(f64),
+    AtMost(f64),
+    NotFinite,
+    Pattern,
+    OneOf,
+    Reserved,
+    Unknown,
+    Immutable,
+    Schema,
+}
+
+/// What a policy says when it refuses.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Refusal {
+    /// The policy's type.
+    pub policy_type: &'static str,
+    /// What kind of decision it was: `access`, `rate_limit`, `transform`, `payment`.
+    pub kind: &'static str,
+    /// A code for programs, such as `RATE_LIMITED`.
+    pub code: &'static str,
+    /// The reason in words.
+    pub message: String,
+    /// When asking again makes sense.
+    pub retry_after: Option<Duration>,
+    /// Numbers behind the decision.
+    pub details: serde_json::Map<String, serde_json::Value>,
+}
+
+/// What an upstream call ended with, split by whether repeating it can help.
+#[derive(Debug, thiserror::Error)]
+pub enum UpstreamError {
+    /// Unreachable, failing, too slow, or talking nonsense. Try again.
+    #[error("is unavailable: {reason}")]
+    Unavailable { reason: &'static str, retry_after: Option<Duration>, cause: Option<Cause> },
+    /// It refuses this request for good. The owner must act.
+    #[error("rejected the request: {reason}")]
+    Rejected { reason: &'static str, cause: Option<Cause> },
+}
+
+/// Which part of an endpoint failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    Dataset,
+    Model,
+}
+
+/// What ended a query from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Ended {
+    #[error("The client went away")]
+    ClientGone,
+    #[error("The deadline has passed")]
+    DeadlineExceeded,
+    #[error("The service is shutting down")]
+    ShuttingDown,
+}
+
+/// What a name can refer to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resource {
+    Endpoint,
+    Dataset,
+    Model,
+    Policy,
+    ApiKey,
+    Tenant,
+}
+
+impl UpstreamError {
+    /// A fault that repeating the call may cure.
+    pub fn unavailable(reason: &'static str) -> Self {
+        Self::Unavailable { reason, retry_after: None, cause: None }
+    }
+
+    /// A refusal that repeating the call cannot cure.
+    pub fn rejected(reason: &'static str) -> Self {
+        Self::Rejected { reason, cause: None }
+    }
+
+    /// Keeps the cause for the log.
+    #[must_use]
+    pub fn because(mut self, why: impl Into<Cause>) -> Self {
+        match &mut self {
+            Self::Unavailable { cause, .. } | Self::Rejected { cause, .. } => *cause = Some(why.into()),
+        }
+        self
+    }
+
+    /// Says which part of the endpoint it was.
+    pub fn of(self, part: Part) -> Error {
+        Error::Upstream { part, fault: self }
+    }
+}
+
+impl Error {
+    /// A fault of ours, with its cause.
+    pub fn internal(cause: impl Into<Cause>) -> Self {
+        Self::Internal(cause.into())
+    }
+
+    /// The cause to log, outermost first; `None` when the caller was told everything.
+    pub fn cause(&self) -> Option<String> {
+        let cause = match self {
+            Self::StoreUnavailable(cause) | Self::Internal(cause) => cause,
+            Self::Upstream {
+                fault:
+                    UpstreamError::Unavailable { cause: Some(cause), .. }
+                    | UpstreamError::Rejected { cause: Some(cause), .. },
+                ..
+            } => cause,
+            _ => return None,
+        };
+        let mut chain = cause.to_string();
+        let mut next = cause.source();
+        while let Some(cause) = next {
+            chain.push_str(": ");
+            chain.push_str(&cause.to_string());
+            next = cause.source();
+        }
+        Some(chain)
+    }
+}
+
+impl From<Vec<Violation>> for Error {
+    fn from(violations: Vec<Violation>) -> Self {
+        Self::Invalid(violations)
+    }
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(Box::new(refusal))
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Policy '{}' blocked request: {}", self.policy_type, self.message)
+    }
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Dataset => "The dataset",
+            Self::Model => "The model",
+        })
+    }
+}
+
+impl fmt::Display for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Endpoint => "Endpoint",
+            Self::Dataset => "Dataset",
+            Self::Model => "Model",
+            Self::Policy => "Policy",
+            Self::ApiKey => "API key",
+            Self::Tenant => "Tenant",
+        })
+    }
+}
+
+/// Violations as one sentence.
+struct Listed<'a>(&'a [Violation]);
+
+impl fmt::Display for Listed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Invalid request")?;
+        for (i, violation) in self.0.iter().enumerate() {
+            let separator = if i == 0 { ": " } else { "; " };
+            write!(f, "{separator}{}: {}", violation.field, violation.message)?;
+        }
+        Ok(())
+    }
+}

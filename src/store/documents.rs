@@ -1,0 +1,213 @@
+//! Documents of `local` datasets, each at the revision that wrote it.
+//!
+//! A dataset's writers queue on its row, so revisions are committed in their order: whoever has read
+//! up to revision `r` has missed nothing below it.
+
+use sea_orm::{
+    ActiveValue::Set,
+    ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, QueryFilter,
+    QueryOrder, QuerySelect, Statement,
+    sea_query::{Expr, ExprTrait, OnConflict},
+};
+use serde_json::{Map, Value};
+
+use super::{
+    Store,
+    attachments::object,
+    entities::document::{self, Column},
+    feed, now,
+};
+use crate::{
+    domain::{AttachmentId, TenantId},
+    error::{Error, Resource},
+};
+
+/// A document as its owner knows it.
+#[derive(Clone, PartialEq)]
+pub struct StoredDocument {
+    pub id: String,
+    pub content: String,
+    pub metadata: Map<String, Value>,
+}
+
+/// A document as an index sees it: what it is now, or that it is gone.
+pub struct VersionedDocument {
+    pub document: StoredDocument,
+    pub revision: i64,
+    pub deleted: bool,
+}
+
+impl Store {
+    /// Stores a batch, in one transaction, and returns its revision. Documents with ids of stored ones
+    /// replace them; of two with one id in the batch the later one stays.
+    ///
+    /// # Errors
+    /// `NotFound` when the dataset is gone, `StoreUnavailable`.
+    pub async fn put_documents(
+        &self,
+        tenant: TenantId,
+        dataset: AttachmentId,
+        batch: Vec<StoredDocument>,
+    ) -> Result<i64, Error> {
+        let backend = self.backend();
+        let written = self.write(move |txn| {
+            Box::pin(async move {
+                let revision = next_revision(txn, backend, tenant, dataset).await?;
+                let rows = rows(tenant, dataset, batch, revision);
+                let replace = OnConflict::columns([Column::DatasetId, Column::DocumentId])
+                    .update_columns([
+                        Column::Content,
+                        Column::Metadata,
+                        Column::Revision,
+                        Column::Deleted,
+                        Column::UpdatedAt,
+                    ])
+                    .to_owned();
+                document::Entity::insert_many(rows).on_conflict(replace).exec_without_returning(txn).await?;
+                Ok((revision, feed::announce(txn, backend, feed::DOCUMENTS).await?))
+            })
+        });
+        let (revision, announced) = written.await?;
+        self.feed().advance_documents(announced);
+        Ok(revision)
+    }
+
+    /// Deletes documents and returns how many there were.
+    ///
+    /// # Errors
+    /// `NotFound` when the dataset is gone, `StoreUnavailable`.
+    pub async fn delete_documents(
+        &self,
+        tenant: TenantId,
+        dataset: AttachmentId,
+        ids: Vec<String>,
+    ) -> Result<u64, Error> {
+        let backend = self.backend();
+        let written = self.write(move |txn| {
+            Box::pin(async move {
+                let revision = next_revision(txn, backend, tenant, dataset).await?;
+                let gone = document::Entity::update_many()
+                    .col_expr(Column::Deleted, Expr::value(true))
+                    .col_expr(Column::Content, Expr::value(""))
+                    .col_expr(Column::Metadata, Expr::value(Value::Object(Map::new())))
+                    .col_expr(Column::Revision, Expr::value(revision))
+                    .col_expr(Column::UpdatedAt, Expr::value(now()))
+                    .filter(Column::DatasetId.eq(dataset.0))
+                    .filter(Column::Deleted.eq(false))
+                    .filter(Column::DocumentId.is_in(ids))
+                    .exec(txn)
+                    .await?;
+                Ok((gone.rows_affected, feed::announce(txn, backend, feed::DOCUMENTS).await?))
+            })
+        });
+        let (deleted, announced) = written.await?;
+        self.feed().advance_documents(announced);
+        Ok(deleted)
+    }
+
+    /// Up to `limit` documents after the one with the id `after`, by id.
+    ///
+    /// # Errors
+    /// `StoreUnavailable`.
+    pub async fn documents(
+        &self,
+        dataset: AttachmentId,
+        after: Option<&str>,
+        limit: u64,
+    ) -> Result<Vec<StoredDocument>, Error> {
+        let mut find = document::Entity::find()
+            .filter(Column::DatasetId.eq(dataset.0))
+            .filter(Column::Deleted.eq(false))
+            .order_by_asc(Column::DocumentId)
+            .limit(limit);
+        if let Some(after) = after {
+            find = find.filter(Column::DocumentId.gt(after));
+        }
+        find.all(self.reader()).await?.into_iter().map(stored).collect()
+    }
+
+    /// The dataset's revision: that of its last write.
+    ///
+    /// # Errors
+    /// `NotFound`, `StoreUnavailable`.
+    pub async fn document_revision(&self, dataset: AttachmentId) -> Result<i64, Error> {
+        let sql = "SELECT document_revision FROM datasets WHERE id = $1";
+        let row = self.reader().query_one_raw(self.statement(sql, [dataset.0.into()])).await?;
+        let row = row.ok_or_else(|| Error::NotFound(Resource::Dataset, dataset.to_string()))?;
+        Ok(row.try_get("", "document_revision")?)
+    }
+
+    /// Up to `limit` documents written after `(revision, id)`, in that order.
+    ///
+    /// # Errors
+    /// `StoreUnavailable`.
+    pub async fn documents_since(
+        &self,
+        dataset: AttachmentId,
+        (revision, id): (i64, &str),
+        limit: u64,
+    ) -> Result<Vec<VersionedDocument>, Error> {
+        let later = Condition::any()
+            .add(Column::Revision.gt(revision))
+            .add(Condition::all().add(Column::Revision.eq(revision)).add(Column::DocumentId.gt(id)));
+        let find = document::Entity::find()
+            .filter(Column::DatasetId.eq(dataset.0))
+            .filter(Expr::col(Column::Revision).gte(revision))
+            .filter(later)
+            .order_by_asc(Column::Revision)
+            .order_by_asc(Column::DocumentId)
+            .limit(limit);
+        let rows = find.all(self.reader()).await?.into_iter();
+        rows.map(|row| {
+            let (revision, deleted) = (row.revision, row.deleted);
+            Ok(VersionedDocument { document: stored(row)?, revision, deleted })
+        })
+        .collect()
+    }
+}
+
+/// Takes the dataset's row lock until the transaction ends.
+async fn next_revision(
+    txn: &DatabaseTransaction,
+    backend: DbBackend,
+    tenant: TenantId,
+    dataset: AttachmentId,
+) -> Result<i64, Error> {
+    let sql = "UPDATE datasets SET document_revision = document_revision + 1 \
+               WHERE id = $1 AND tenant_id = $2 RETURNING document_revision";
+    let values = [dataset.0.into(), tenant.0.into()];
+    let row = txn.query_one_raw(Statement::from_sql_and_values(backend, sql, values)).await?;
+    let row = row.ok_or_else(|| Error::NotFound(Resource::Dataset, dataset.to_string()))?;
+    Ok(row.try_get("", "document_revision")?)
+}
+
+fn rows(
+    tenant: TenantId,
+    dataset: AttachmentId,
+    batch: Vec<StoredDocument>,
+    revision: i64,
+) -> Vec<document::ActiveModel> {
+    let mut seen = std::collections::HashSet::new();
+    let mut rows: Vec<_> = batch
+        .into_iter()
+        .rev()
+        .filter(|document| seen.insert(document.id.clone()))
+        .map(|document| document::ActiveModel {
+            dataset_id: Set(dataset.0),
+            document_id: Set(document.id),
+            tenant_id: Set(tenant.0),
+            content: Set(document.content),
+            metadata: Set(Value::Object(document.metadata)),
+            revision: Set(revision),
+            deleted: Set(false),
+            created_at: Set(now()),
+            updated_at: Set(now()),
+        })
+        .collect();
+    rows.reverse();
+    rows
+}
+
+fn stored(row: document::Model) -> Result<StoredDocument, Error> {
+    Ok(StoredDocument { id: row.document_id, content: row.content, metadata: object(row.metadata)? })
+}

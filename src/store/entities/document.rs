@@ -1,0 +1,24 @@
+//! Table `documents`.
+
+use sea_orm::entity::prelude::*;
+
+#[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+#[sea_orm(table_name = "documents")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub dataset_id: Uuid,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub document_id: String,
+    pub tenant_id: Uuid,
+    pub content: String,
+    pub metadata: Json,
+    pub revision: i64,
+    pub deleted: bool,
+    pub created_at: TimeDateTimeWithTimeZone,
+    pub updated_at: TimeDateTimeWithTimeZone,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

@@ -1,0 +1,17 @@
+//! Tables as sea-orm sees them. Nothing outside `store` does.
+
+#![expect(unreachable_pub, private_interfaces, reason = "sea-orm's derive wants its types public")]
+
+pub(super) mod api_key;
+pub(super) mod document;
+pub(super) mod endpoint;
+pub(super) mod policy;
+pub(super) mod query_record;
+pub(super) mod tenant;
+
+use sea_orm::FromJsonQueryResult;
+use serde::{Deserialize, Serialize};
+
+/// A list of texts in a JSON column.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, FromJsonQueryResult)]
+pub(super) struct Texts(pub(super) Vec<String>);

@@ -1,0 +1,230 @@
+//! The database: SQLite or Postgres, chosen by URL. There is no other state on disk that is not
+//! derived from it.
+//!
+//! No transaction is ever awaited in a future that a client can drop: on Postgres, sqlx returns a
+//! connection whose `BEGIN` was dropped to the pool inside an open transaction, and the next
+//! borrower's acknowledged write is rolled back with it. Every write therefore runs on a tracked task
+//! of its own, which [`Store::write`] and [`Store::change`] start and await.
+
+mod api_keys;
+mod attachments;
+mod connect;
+mod documents;
+mod endpoints;
+mod entities;
+mod fault;
+mod feed;
+mod leases;
+mod plans;
+mod policies;
+mod rates;
+mod records;
+mod seal;
+mod tenants;
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use futures_util::future::BoxFuture;
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, SqliteTransactionMode, Statement,
+    TransactionOptions, TransactionTrait,
+};
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub use documents::{StoredDocument, VersionedDocument};
+pub use feed::Feed;
+pub use leases::Lease;
+pub use plans::StoredPlan;
+pub use rates::{Admission, RateCounters, Slot, Window};
+pub use records::{QueryRecord, Recorder};
+pub use seal::{BadKey, SecretBox};
+
+use crate::error::Error;
+
+/// Where the database is and how it is used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// `sqlite:///path/to/file`, `sqlite::memory:` or `postgres://…`. Empty: `syft.db` in the data folder.
+    pub url: String,
+    /// Connections to Postgres, or readers of SQLite.
+    pub max_connections: u32,
+    /// How long a query waits for a connection, in milliseconds.
+    pub acquire_timeout_ms: u64,
+    /// How often other replicas' changes are looked for, in milliseconds.
+    pub poll_interval_ms: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { url: String::new(), max_connections: 16, acquire_timeout_ms: 2_000, poll_interval_ms: 500 }
+    }
+}
+
+/// The database. Clones share it.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    read: DatabaseConnection,
+    /// On SQLite a pool of one: writers queue here instead of failing on the file's lock.
+    write: DatabaseConnection,
+    secrets: SecretBox,
+    feed: Feed,
+    tasks: TaskTracker,
+    config: Config,
+    /// Serialises migrations of processes that share a SQLite file.
+    lock_file: Option<PathBuf>,
+}
+
+impl Store {
+    /// Connects, without migrating. Nothing is read yet.
+    ///
+    /// # Errors
+    /// `StoreUnavailable` when the database cannot be reached or the URL is neither SQLite's nor
+    /// Postgres'.
+    pub async fn connect(config: Config, secrets: SecretBox) -> Result<Self, Error> {
+        let connect::Connected { read, write, lock_file } = connect::connect(&config).await?;
+        let inner = Inner {
+            read,
+            write,
+            secrets,
+            feed: Feed::default(),
+            tasks: TaskTracker::new(),
+            config,
+            lock_file,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Brings the schema up to date. Safe when any number of processes do so at once.
+    ///
+    /// # Errors
+    /// `StoreUnavailable`, with the migration's own error as the cause.
+    pub async fn migrate(&self) -> Result<(), Error> {
+        connect::migrate(&self.inner.write, self.inner.lock_file.as_deref()).await
+    }
+
+    /// Follows what other replicas change, until `shutdown`. Started once, after the migrations.
+    pub fn follow(&self, shutdown: CancellationToken) {
+        let store = self.clone();
+        self.inner.tasks.spawn(async move { feed::follow(&store, shutdown).await });
+    }
+
+    /// What has changed, for caches.
+    pub fn feed(&self) -> &Feed {
+        &self.inner.feed
+    }
+
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    /// `StoreUnavailable`.
+    pub async fn ping(&self) -> Result<(), Error> {
+        self.reader().execute_raw(self.statement("SELECT 1", [])).await?;
+        Ok(())
+    }
+
+    /// Waits for every write that has begun, then closes the connections.
+    pub async fn close(&self) {
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
+        for pool in [&self.inner.write, &self.inner.read] {
+            if let Err(error) = pool.close_by_ref().await {
+                tracing::warn!(%error, "a database pool did not close");
+            }
+        }
+    }
+
+    /// Runs `work` in a transaction, on a task that no caller can cancel.
+    async fn write<T: Send + 'static>(&self, work: impl Work<T>) -> Result<T, Error> {
+        let store = self.clone();
+        let task = self.inner.tasks.spawn(async move { store.transact(work).await });
+        task.await.map_err(Error::internal)?
+    }
+
+    /// As [`Store::write`], for what plans and keys are made of: every replica drops what it cached
+    /// once the transaction is committed, this one before the call returns.
+    async fn change<T: Send + 'static>(&self, work: impl Work<T>) -> Result<T, Error> {
+        let backend = self.backend();
+        let announced = self.write(move |txn| {
+            Box::pin(async move {
+                let done = work(txn).await?;
+                Ok((done, feed::announce(txn, backend, feed::CATALOG).await?))
+            })
+        });
+        let (done, revision) = announced.await?;
+        self.inner.feed.advance_catalog(revision);
+        Ok(done)
+    }
+
+    async fn transact<T>(&self, work: impl Work<T>) -> Result<T, Error> {
+        let immediate = TransactionOptions {
+            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+            ..TransactionOptions::default()
+        };
+        let txn = self.inner.write.begin_with_options(immediate).await?;
+        match work(&txn).await {
+            Ok(done) => {
+                txn.commit().await?;
+                Ok(done)
+            }
+            Err(error) => {
+                txn.rollback().await?;
+                Err(error)
+            }
+        }
+    }
+
+    fn reader(&self) -> &DatabaseConnection {
+        &self.inner.read
+    }
+
+    fn backend(&self) -> DbBackend {
+        self.inner.write.get_database_backend()
+    }
+
+    fn secrets(&self) -> &SecretBox {
+        &self.inner.secrets
+    }
+
+    fn statement<const N: usize>(&self, sql: &str, values: [sea_orm::Value; N]) -> Statement {
+        Statement::from_sql_and_values(self.backend(), sql, values)
+    }
+
+    fn poll_interval(&self) -> Duration {
+        Duration::from_millis(self.inner.config.poll_interval_ms)
+    }
+}
+
+/// What runs inside a transaction.
+trait Work<T>:
+    for<'t> FnOnce(&'t DatabaseTransaction) -> BoxFuture<'t, Result<T, Error>> + Send + 'static
+{
+}
+
+impl<T, F> Work<T> for F where
+    F: for<'t> FnOnce(&'t DatabaseTransaction) -> BoxFuture<'t, Result<T, Error>> + Send + 'static
+{
+}
+
+/// Now, as both databases can keep it: SQLite would keep nanoseconds, Postgres drops them.
+fn now() -> OffsetDateTime {
+    let now = OffsetDateTime::now_utc();
+    now.replace_nanosecond(now.microsecond() * 1_000).unwrap_or(now)
+}
+
+/// Microseconds since 1970 on the database's clock, which all replicas share.
+async fn database_micros(txn: &impl ConnectionTrait) -> Result<i64, Error> {
+    let sql = match txn.get_database_backend() {
+        DbBackend::Postgres => "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS micros",
+        _ => "SELECT CAST(unixepoch('now', 'subsec') * 1000000 AS INTEGER) AS micros",
+    };
+    let row = txn.query_one_raw(Statement::from_string(txn.get_database_backend(), sql)).await?;
+    let row = row.ok_or_else(|| Error::internal("the database has no clock"))?;
+    Ok(row.try_get("", "micros")?)
+}

@@ -1,0 +1,134 @@
+//! Rate counters: with `N` per window, no sliding window of that length ever admits more than `N`,
+//! whatever the number of replicas, and a caller is refused only when `N` were admitted in it.
+//!
+//! A (policy, key) owns `N` slots, each holding the moment of one admission. An admission takes the
+//! oldest slot, and may do so only when that slot's moment has left the window: it is the N-th
+//! admission before this one. One row lock orders the admissions of a key; the clock is the
+//! database's, read under the lock, and never goes back.
+//!
+//! Concurrent requests are committed together by one writer, so a busy key costs one transaction a
+//! batch, not one a query.
+
+mod ledger;
+
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
+
+use super::Store;
+use crate::{domain::PolicyId, error::Error};
+
+/// Requests committed together at most.
+const BATCH: usize = 64;
+
+/// One limit that a request must pass.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Window {
+    pub policy: PolicyId,
+    /// Who is counted together: an e-mail address, or nothing for everybody.
+    pub key: String,
+    /// Admissions per `length`.
+    pub limit: u32,
+    pub length: Duration,
+}
+
+/// A slot that an admission holds, to be given back if the query never ran.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Slot {
+    pub policy: PolicyId,
+    pub key: String,
+    slot: i64,
+    admitted_at: i64,
+}
+
+/// What came of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Admission {
+    /// Every window had room; one slot was taken in each.
+    Granted(Vec<Slot>),
+    /// One had none; nothing was taken anywhere.
+    Refused {
+        /// Index of the window.
+        window: usize,
+        /// When its oldest admission leaves it.
+        retry_after: Duration,
+    },
+}
+
+/// The one writer of rate counters in this process. Clones share it.
+#[derive(Clone)]
+pub struct RateCounters {
+    requests: mpsc::Sender<Request>,
+}
+
+enum Request {
+    Admit(Vec<Window>, oneshot::Sender<Result<Admission, Error>>),
+    Return(Vec<Slot>),
+}
+
+impl RateCounters {
+    /// Starts the writer. It ends when every clone is gone.
+    pub fn start(store: &Store) -> Self {
+        let (requests, inbox) = mpsc::channel(1024);
+        store.inner.tasks.spawn(serve(store.clone(), inbox));
+        Self { requests }
+    }
+
+    /// Takes one slot in each window, or none. What has been asked is counted even if the caller goes
+    /// away. Costs one transaction a batch.
+    ///
+    /// # Errors
+    /// `StoreUnavailable`; nothing has been taken then.
+    pub async fn admit(&self, windows: Vec<Window>) -> Result<Admission, Error> {
+        let (reply, answer) = oneshot::channel();
+        let gone = || Error::StoreUnavailable("the rate counters have stopped".into());
+        self.requests.send(Request::Admit(windows, reply)).await.map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
+    }
+
+    /// Gives slots back, soon. Lost only if the database fails: the slots then count as spent.
+    pub async fn give_back(&self, slots: Vec<Slot>) {
+        if self.requests.send(Request::Return(slots)).await.is_err() {
+            tracing::warn!("a rate-limit slot was not given back: the counters have stopped");
+        }
+    }
+}
+
+async fn serve(store: Store, mut inbox: mpsc::Receiver<Request>) {
+    let mut batch = Vec::with_capacity(BATCH);
+    while inbox.recv_many(&mut batch, BATCH).await > 0 {
+        commit(&store, std::mem::take(&mut batch)).await;
+    }
+}
+
+async fn commit(store: &Store, batch: Vec<Request>) {
+    let (mut asked, mut replies, mut returned) = (Vec::new(), Vec::new(), Vec::new());
+    for request in batch {
+        match request {
+            Request::Admit(windows, reply) => {
+                asked.push(windows);
+                replies.push(reply);
+            }
+            Request::Return(slots) => returned.extend(slots),
+        }
+    }
+    let decided =
+        store.write(move |txn| Box::pin(async move { ledger::decide(txn, &asked, &returned).await }));
+    match decided.await {
+        Ok(admissions) => {
+            for (reply, admission) in replies.into_iter().zip(admissions) {
+                let _ = reply.send(Ok(admission));
+            }
+        }
+        Err(error) => {
+            let cause = error.cause().unwrap_or_default();
+            tracing::warn!(cause, "rate counters could not be written");
+            for reply in replies {
+                let _ = reply.send(Err(Error::StoreUnavailable(cause.clone().into())));
+            }
+        }
+    }
+}
+
+type Key = (Uuid, String);

@@ -1,0 +1,130 @@
+//! The record of every query: who, what, how it ended, what it took. Never text.
+
+use std::time::Duration;
+
+use sea_orm::{ActiveValue::Set, EntityTrait};
+use time::OffsetDateTime;
+use tokio::sync::{mpsc, watch};
+use uuid::Uuid;
+
+use super::{Store, entities::query_record};
+use crate::{
+    domain::{EndpointId, QueryId, TenantId, Usage},
+    error::Error,
+};
+
+/// Records written together at most.
+const BATCH: usize = 256;
+/// Records that wait for the database at most; beyond it queries wait to record.
+const QUEUE: usize = 4096;
+/// How long a query waits to record before its record is dropped and said so.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// One query, after it has been settled.
+#[derive(Debug, Clone, PartialEq)]
+pub struct QueryRecord {
+    pub id: QueryId,
+    pub tenant: TenantId,
+    /// `None` when there was no such endpoint.
+    pub endpoint: Option<EndpointId>,
+    pub endpoint_slug: String,
+    /// The caller's e-mail address.
+    pub caller: String,
+    pub request_id: Option<Uuid>,
+    pub preview: bool,
+    /// `completed`, `refused`, `failed`, `client_gone`, `deadline_exceeded`, `shutting_down`, `panicked`.
+    pub outcome: &'static str,
+    /// Code of what went wrong; empty when nothing did.
+    pub reason: String,
+    pub documents: usize,
+    pub usage: Usage,
+    pub cost_nano_units: Option<i64>,
+    pub first_event: Option<Duration>,
+    pub duration: Duration,
+    pub started_at: OffsetDateTime,
+}
+
+/// Writes records in batches. Clones share one writer.
+#[derive(Clone)]
+pub struct Recorder {
+    records: mpsc::Sender<QueryRecord>,
+    written: watch::Receiver<u64>,
+}
+
+impl Recorder {
+    /// Starts the writer. It ends, with everything written, when every clone is gone.
+    pub fn start(store: &Store) -> Self {
+        let (records, inbox) = mpsc::channel(QUEUE);
+        let (written, seen) = watch::channel(0);
+        store.inner.tasks.spawn(serve(store.clone(), inbox, written));
+        Self { records, written: seen }
+    }
+
+    /// Hands a record over. Waits while the queue is full, 5 s at most; then the record is lost and
+    /// the log says so.
+    pub async fn record(&self, record: QueryRecord) {
+        if self.records.send_timeout(record, PATIENCE).await.is_err() {
+            tracing::error!("a query record was lost: the database does not keep up");
+        }
+    }
+
+    /// How many records have been written, for those who wait for them.
+    pub fn written(&self) -> watch::Receiver<u64> {
+        self.written.clone()
+    }
+}
+
+async fn serve(store: Store, mut inbox: mpsc::Receiver<QueryRecord>, written: watch::Sender<u64>) {
+    let mut batch = Vec::with_capacity(BATCH);
+    while inbox.recv_many(&mut batch, BATCH).await > 0 {
+        let count = batch.len();
+        let rows = batch.drain(..).map(row).collect();
+        if let Err(error) = insert(&store, rows).await {
+            tracing::error!(cause = error.cause(), count, "query records were lost");
+        }
+        written.send_modify(|total| *total += count as u64);
+    }
+}
+
+/// Tries for as long as a query would wait.
+async fn insert(store: &Store, rows: Vec<query_record::ActiveModel>) -> Result<(), Error> {
+    let mut last = Ok(());
+    for pause in [0, 200, 1_000, 3_000] {
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+        let rows = rows.clone();
+        let inserted = store.write(move |txn| {
+            Box::pin(async move {
+                query_record::Entity::insert_many(rows).exec_without_returning(txn).await?;
+                Ok(())
+            })
+        });
+        last = inserted.await;
+        if last.is_ok() {
+            break;
+        }
+    }
+    last
+}
+
+fn row(record: QueryRecord) -> query_record::ActiveModel {
+    let micros = |time: Duration| i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
+    query_record::ActiveModel {
+        id: Set(record.id.0),
+        tenant_id: Set(record.tenant.0),
+        endpoint_id: Set(record.endpoint.map(|id| id.0)),
+        endpoint_slug: Set(record.endpoint_slug),
+        caller: Set(record.caller),
+        request_id: Set(record.request_id),
+        preview: Set(record.preview),
+        outcome: Set(record.outcome.to_owned()),
+        reason: Set(record.reason),
+        documents: Set(i64::try_from(record.documents).unwrap_or(i64::MAX)),
+        prompt_tokens: Set(record.usage.prompt_tokens),
+        completion_tokens: Set(record.usage.completion_tokens),
+        usage_estimated: Set(record.usage.estimated),
+        cost_nano_units: Set(record.cost_nano_units),
+        first_event_micros: Set(record.first_event.map(micros)),
+        duration_micros: Set(micros(record.duration)),
+        created_at: Set(record.started_at),
+    }
+}

@@ -1,0 +1,91 @@
+//! Repeats of a call that has not answered yet.
+
+use std::time::Duration;
+
+use backon::{ExponentialBuilder, Retryable};
+use reqwest::{RequestBuilder, Response, StatusCode, header::RETRY_AFTER};
+use time::{OffsetDateTime, format_description::well_known::Rfc2822};
+
+use super::Failed;
+use crate::error::UpstreamError;
+
+/// A server that asks for more patience than this is not waited for: the caller is told instead.
+const MAX_PATIENCE: Duration = Duration::from_secs(10);
+/// How much of an error's body is kept for those who can act on it.
+const MAX_ERROR_BODY: usize = 16 << 10;
+
+pub(super) async fn send(request: RequestBuilder, attempts: usize) -> Result<Response, Failed> {
+    let backoff = ExponentialBuilder::default()
+        .with_jitter()
+        .with_min_delay(Duration::from_millis(200))
+        .with_max_delay(Duration::from_secs(5))
+        .with_max_times(attempts.saturating_sub(1));
+    let once = || async {
+        match request.try_clone() {
+            Some(request) => attempt(request).await,
+            None => Err(Failed::from(UpstreamError::rejected("its request cannot be repeated"))),
+        }
+    };
+    once.retry(backoff).when(worth_repeating).adjust(as_asked).await
+}
+
+async fn attempt(request: RequestBuilder) -> Result<Response, Failed> {
+    let response = request
+        .send()
+        .await
+        .map_err(|e| UpstreamError::unavailable("it cannot be reached").because(e.without_url()))?;
+    if response.status().is_success() {
+        return Ok(response);
+    }
+    let status = response.status();
+    let error = judge(status, retry_after(&response));
+    Err(Failed { error, body: error_body(response).await })
+}
+
+fn judge(status: StatusCode, retry_after: Option<Duration>) -> UpstreamError {
+    let unavailable = |reason| UpstreamError::Unavailable {
+        reason,
+        retry_after,
+        cause: Some(format!("HTTP {status}").into()),
+    };
+    let rejected = |reason| UpstreamError::rejected(reason).because(format!("HTTP {status}"));
+    match status.as_u16() {
+        429 => unavailable("it is rate limited"),
+        408 | 500..=599 => unavailable("it failed"),
+        401 | 403 => rejected("its credential was refused"),
+        404 => rejected("it does not know what was asked for"),
+        300..=399 => rejected("it answered with a redirect"),
+        _ => rejected("it refused the request"),
+    }
+}
+
+fn worth_repeating(failed: &Failed) -> bool {
+    matches!(&failed.error, UpstreamError::Unavailable { retry_after, .. }
+        if retry_after.is_none_or(|wait| wait <= MAX_PATIENCE))
+}
+
+fn as_asked(failed: &Failed, planned: Option<Duration>) -> Option<Duration> {
+    let UpstreamError::Unavailable { retry_after: Some(asked), .. } = &failed.error else { return planned };
+    planned.map(|planned| planned.max(*asked))
+}
+
+fn retry_after(response: &Response) -> Option<Duration> {
+    let value = response.headers().get(RETRY_AFTER)?.to_str().ok()?;
+    if let Ok(seconds) = value.trim().parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let until = OffsetDateTime::parse(value, &Rfc2822).ok()?;
+    Some((until - OffsetDateTime::now_utc()).try_into().unwrap_or_default())
+}
+
+async fn error_body(mut response: Response) -> String {
+    let mut body = Vec::new();
+    while body.len() < MAX_ERROR_BODY {
+        match tokio::time::timeout(Duration::from_secs(5), response.chunk()).await {
+            Ok(Ok(Some(piece))) => body.extend_from_slice(&piece),
+            _ => break,
+        }
+    }
+    body.truncate(MAX_ERROR_BODY);
+    String::from_utf8_lossy(&body).into_owned()
+}
