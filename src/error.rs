@@ -181,6 +181,37 @@ impl Error {
         Self::Internal(cause.into())
     }
 
+    /// The reason, for programs: the name in `error_reason.proto` without its prefix.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Invalid(_) => "INVALID_REQUEST",
+            Self::Unauthenticated => "UNAUTHENTICATED",
+            Self::ScopeMissing(_) => "SCOPE_MISSING",
+            Self::EndpointNotFound(_) => "ENDPOINT_NOT_FOUND",
+            Self::EndpointNotPublished => "ENDPOINT_NOT_PUBLISHED",
+            Self::NotFound(..) => "RESOURCE_NOT_FOUND",
+            Self::AlreadyExists(..) => "ALREADY_EXISTS",
+            Self::InUse { .. } => "RESOURCE_IN_USE",
+            Self::Refused(refusal) if refusal.retry_after.is_some() => "RATE_LIMITED",
+            Self::Refused(_) => "POLICY_VIOLATION",
+            Self::Overloaded { .. } => "OVERLOADED",
+            Self::Upstream { part, fault } => match (part, fault) {
+                (Part::Dataset, UpstreamError::Unavailable { .. }) => "DATASET_UNAVAILABLE",
+                (Part::Dataset, UpstreamError::Rejected { .. }) => "DATASET_REJECTED",
+                (Part::Model, UpstreamError::Unavailable { .. }) => "MODEL_UNAVAILABLE",
+                (Part::Model, UpstreamError::Rejected { .. }) => "MODEL_REJECTED",
+            },
+            Self::StoreUnavailable(_) => "STORE_UNAVAILABLE",
+            Self::Ended(Ended::DeadlineExceeded) => "DEADLINE_EXCEEDED",
+            Self::Ended(Ended::ClientGone) => "CLIENT_GONE",
+            Self::Ended(Ended::ShuttingDown) => "SHUTTING_DOWN",
+            Self::ConfigurationInvalid(..) => "CONFIGURATION_INVALID",
+            Self::TenantInactive(_) => "TENANT_INACTIVE",
+            Self::MultiTenancyDisabled => "MULTI_TENANCY_DISABLED",
+            Self::Internal(_) => "INTERNAL",
+        }
+    }
+
     /// The cause to log, outermost first; `None` when the caller was told everything.
     pub fn cause(&self) -> Option<String> {
         let cause = match self {

@@ -6,6 +6,7 @@ mod catalog;
 mod ids;
 mod query;
 pub mod rules;
+pub mod schema;
 pub mod words;
 
 pub use answer::{

@@ -8,7 +8,7 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Store, entities::Texts, fault, now, seal::Owner};
+use super::{AttachmentChange, Store, entities::Texts, fault, now, seal::Owner};
 use crate::{
     domain::{Attachment, AttachmentId, Configuration, NewAttachment, TenantId},
     error::{Error, Part, Resource},
@@ -136,8 +136,7 @@ impl Store {
         part: Part,
         tenant: TenantId,
         name: &str,
-        summary: Option<String>,
-        tags: Option<Vec<String>>,
+        (summary, tags): AttachmentChange,
     ) -> Result<Attachment, Error> {
         let mut update = Query::update();
         update.table(table(part)).value("updated_at", now());

@@ -41,6 +41,9 @@ pub use rates::{Admission, RateCounters, Slot, Window};
 pub use records::{QueryRecord, Recorder};
 pub use seal::{BadKey, SecretBox};
 
+/// Changes to a dataset or model: summary and tags.
+pub type AttachmentChange = (Option<String>, Option<Vec<String>>);
+
 use crate::error::Error;
 
 /// Where the database is and how it is used.
@@ -186,6 +189,19 @@ impl Store {
 
     fn backend(&self) -> DbBackend {
         self.inner.write.get_database_backend()
+    }
+
+    /// Seals a text that a client carries for us, such as the token of a page.
+    ///
+    /// # Errors
+    /// `Internal` when the cipher fails.
+    pub fn seal_token(&self, context: &str, text: &str) -> Result<String, Error> {
+        self.secrets().seal_text(context, text)
+    }
+
+    /// Opens what [`Store::seal_token`] sealed for the same context; `None` for anything else.
+    pub fn open_token(&self, context: &str, sealed: &str) -> Option<String> {
+        self.secrets().open_text(context, sealed)
     }
 
     fn secrets(&self) -> &SecretBox {

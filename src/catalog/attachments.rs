@@ -1,0 +1,182 @@
+//! Datasets and models.
+
+use super::{Catalog, Page, PageRequest, check_type, page::Listing};
+use crate::{
+    domain::{
+        Attachment, Configuration, Health, NewAttachment, References, SearchOptions, Tenant, TypeInfo,
+        rules::{self, Check},
+    },
+    dataset::SearchRequest,
+    error::{Error, Part},
+};
+
+/// A dataset or model as it came: nothing is checked.
+#[derive(Clone, Default)]
+pub struct AttachmentDraft {
+    pub name: String,
+    pub dtype: String,
+    pub configuration: Configuration,
+    pub summary: String,
+    pub tags: Vec<String>,
+}
+
+impl Catalog {
+    /// Creates a dataset or model.
+    ///
+    /// # Errors
+    /// `Invalid`, `AlreadyExists`, `StoreUnavailable`.
+    pub async fn create_attachment(
+        &self,
+        part: Part,
+        tenant: &Tenant,
+        draft: AttachmentDraft,
+    ) -> Result<Attachment, Error> {
+        let mut check = Check::default();
+        let prefix = prefix(part);
+        let name = check.take(rules::resource_name(&format!("{prefix}.name"), &draft.name));
+        let dtype = format!("{prefix}.dtype");
+        let mut types = Check::default();
+        let spec = check_type(&mut types, self.specs(part), (&dtype, &draft.dtype), &draft.configuration);
+        if let Err(violations) = types.finish() {
+            let (of_type, of_configuration) = violations.into_iter().partition(|v| v.field == dtype);
+            check.absorb(prefix, of_configuration);
+            for violation in Vec::from_iter(of_type) {
+                check.take::<()>(Err(violation));
+            }
+        }
+        let summary = check.take(rules::optional_text(&format!("{prefix}.summary"), &draft.summary, 4096));
+        let tags = check.take(rules::tags(&format!("{prefix}.tags"), &draft.tags));
+        let new = name.zip(summary).zip(tags).zip(spec).map(|(((name, summary), tags), spec)| {
+            let dtype = spec.name().to_owned();
+            (NewAttachment { name, dtype, configuration: draft.configuration, summary, tags }, spec.secrets())
+        });
+        let (new, secrets) = check.with(new)?;
+        let created = self.store.create_attachment(part, tenant.id, new, secrets).await?;
+        Ok(self.redacted(part, created))
+    }
+
+    /// The dataset or model of that name, and the slugs of the endpoints that use it.
+    ///
+    /// # Errors
+    /// `NotFound`, `StoreUnavailable`.
+    pub async fn attachment(
+        &self,
+        part: Part,
+        tenant: &Tenant,
+        name: &str,
+    ) -> Result<(Attachment, Vec<String>), Error> {
+        let found = self.store.attachment(part, tenant.id, name).await?;
+        let slugs = self.store.endpoint_slugs(part, tenant.id, found.id).await?;
+        Ok((self.redacted(part, found), slugs))
+    }
+
+    /// A page of the tenant's datasets or models.
+    ///
+    /// # Errors
+    /// `Invalid`, `StoreUnavailable`.
+    pub async fn attachments(
+        &self,
+        part: Part,
+        tenant: &Tenant,
+        page: &PageRequest,
+    ) -> Result<Page<Attachment>, Error> {
+        let listing = Listing::new(&self.store, tenant.id, prefix(part), page)?;
+        let found = self.store.attachments(part, tenant.id, listing.after_id(), listing.limit()).await?;
+        let found = found.into_iter().map(|found| self.redacted(part, found)).collect();
+        listing.page(found, |found: &Attachment| found.id.to_string())
+    }
+
+    /// Changes summary and tags; `None` leaves a field as it is.
+    ///
+    /// # Errors
+    /// `Invalid`, `NotFound`, `StoreUnavailable`.
+    pub async fn update_attachment(
+        &self,
+        part: Part,
+        tenant: &Tenant,
+        name: &str,
+        (summary, tags): (Option<String>, Option<Vec<String>>),
+    ) -> Result<Attachment, Error> {
+        let mut check = Check::default();
+        if let Some(summary) = &summary {
+            check.take(rules::optional_text(&format!("{}.summary", prefix(part)), summary, 4096));
+        }
+        if let Some(tags) = &tags {
+            check.take(rules::tags(&format!("{}.tags", prefix(part)), tags));
+        }
+        check.finish()?;
+        let updated = self.store.update_attachment(part, tenant.id, name, (summary, tags)).await?;
+        Ok(self.redacted(part, updated))
+    }
+
+    /// Deletes a dataset, with its documents and index, or a model.
+    ///
+    /// # Errors
+    /// `NotFound`, `InUse`, `StoreUnavailable`.
+    pub async fn delete_attachment(&self, part: Part, tenant: &Tenant, name: &str) -> Result<(), Error> {
+        let id = self.store.delete_attachment(part, tenant.id, name).await?;
+        if part == Part::Dataset {
+            self.datasets.indexes().forget(id).await;
+        }
+        Ok(())
+    }
+
+    /// The types, by name.
+    pub fn attachment_types(&self, part: Part) -> Vec<TypeInfo> {
+        self.specs(part).map(|spec| spec.info()).collect()
+    }
+
+    /// Whether a dataset or model can be used now.
+    ///
+    /// # Errors
+    /// `NotFound`, `ConfigurationInvalid`, `StoreUnavailable`.
+    pub async fn attachment_health(&self, part: Part, tenant: &Tenant, name: &str) -> Result<Health, Error> {
+        let stored = self.store.attachment(part, tenant.id, name).await?;
+        Ok(match part {
+            Part::Dataset => self.datasets.open(&stored)?.health().await,
+            Part::Model => self.models.open(&stored)?.health().await,
+        })
+    }
+
+    /// Searches a dataset, past endpoints and policies.
+    ///
+    /// # Errors
+    /// `Invalid`, `NotFound`, `Upstream`, `StoreUnavailable`.
+    pub async fn search(
+        &self,
+        tenant: &Tenant,
+        name: &str,
+        text: &str,
+        (threshold, limit): (Option<f64>, Option<i32>),
+    ) -> Result<References, Error> {
+        let mut check = Check::default();
+        let text = check.take(rules::text("text", text, rules::MAX_DOCUMENT_BYTES));
+        let threshold = rules::number("similarity_threshold", threshold.unwrap_or(0.0), 0.0, 1.0);
+        let threshold = check.take(threshold);
+        let limit = check.take(rules::count("limit", limit.unwrap_or(5)));
+        let request = text.zip(threshold).zip(limit).map(|((text, similarity_threshold), limit)| {
+            let limit = (limit as usize).min(rules::MAX_REFERENCES);
+            SearchRequest { text, options: SearchOptions { similarity_threshold, limit, include_metadata: true } }
+        });
+        let request = check.with(request)?;
+        let stored = self.store.attachment(Part::Dataset, tenant.id, name).await?;
+        let dataset = self.datasets.open(&stored)?;
+        dataset.search(&request).await.map_err(|fault| fault.of(Part::Dataset))
+    }
+
+    /// Strikes the secrets out. Of a type that is not known any more, the whole configuration.
+    pub(super) fn redacted(&self, part: Part, mut attachment: Attachment) -> Attachment {
+        let configuration = std::mem::take(&mut attachment.configuration);
+        if let Some(spec) = self.specs(part).find(|spec| spec.name() == attachment.dtype) {
+            attachment.configuration = spec.redact(configuration);
+        }
+        attachment
+    }
+}
+
+fn prefix(part: Part) -> &'static str {
+    match part {
+        Part::Dataset => "dataset",
+        Part::Model => "model",
+    }
+}

@@ -1,0 +1,152 @@
+//! Documents of `local` datasets.
+
+use std::time::Duration;
+
+use super::{Catalog, Page, PageRequest, page::Listing};
+use crate::{
+    dataset::local,
+    domain::{
+        Attachment, Tenant, TenantId,
+        rules::{self, Check, violation},
+        schema,
+    },
+    error::{Error, Part, Resource, Rule},
+    store::StoredDocument,
+};
+
+/// Documents written together at most.
+const BATCH_DOCUMENTS: usize = 256;
+/// Bytes of text written together at most, but for a single document.
+const BATCH_BYTES: usize = 1 << 20;
+/// How long the end of an ingestion waits until a search here finds its documents.
+const INDEXED_WITHIN: Duration = Duration::from_secs(60);
+
+/// Documents on their way into one dataset, in batches.
+pub struct Ingestion {
+    catalog: Catalog,
+    tenant: TenantId,
+    dataset: Attachment,
+    config: local::Config,
+    batch: Vec<StoredDocument>,
+    bytes: usize,
+    /// Documents of this ingestion that came in.
+    received: usize,
+    /// Documents of this ingestion that are stored, from its first on.
+    acknowledged: usize,
+    /// The dataset's revision that holds them.
+    revision: i64,
+}
+
+impl Catalog {
+    /// Begins to store documents in a `local` dataset.
+    ///
+    /// # Errors
+    /// `NotFound`, `Invalid` when the dataset is of another type, `StoreUnavailable`.
+    pub async fn ingest(&self, tenant: &Tenant, dataset: &str) -> Result<Ingestion, Error> {
+        let (dataset, config) = self.local_dataset(tenant, dataset).await?;
+        Ok(Ingestion {
+            catalog: self.clone(),
+            tenant: tenant.id,
+            dataset,
+            config,
+            batch: Vec::new(),
+            bytes: 0,
+            received: 0,
+            acknowledged: 0,
+            revision: 0,
+        })
+    }
+
+    /// A page of a dataset's documents, by id.
+    ///
+    /// # Errors
+    /// `Invalid`, `NotFound`, `StoreUnavailable`.
+    pub async fn documents(
+        &self,
+        tenant: &Tenant,
+        dataset: &str,
+        page: &PageRequest,
+    ) -> Result<Page<StoredDocument>, Error> {
+        let (dataset, _) = self.local_dataset(tenant, dataset).await?;
+        let listing = Listing::new(&self.store, tenant.id, &format!("documents/{}", dataset.id), page)?;
+        let found = self.store.documents(dataset.id, listing.after.as_deref(), listing.limit()).await?;
+        listing.page(found, |document: &StoredDocument| document.id.clone())
+    }
+
+    /// Deletes documents, waits until a search here no longer finds them, and returns how many there
+    /// were.
+    ///
+    /// # Errors
+    /// `Invalid`, `NotFound`, `StoreUnavailable`.
+    pub async fn delete_documents(&self, tenant: &Tenant, dataset: &str, ids: Vec<String>) -> Result<u64, Error> {
+        if ids.len() > 1000 {
+            return Err(Error::Invalid(vec![violation("ids", Rule::TooLong(1000), "must be at most 1000")]));
+        }
+        let (dataset, config) = self.local_dataset(tenant, dataset).await?;
+        let deleted = self.store.delete_documents(tenant.id, dataset.id, ids).await?;
+        let revision = self.store.document_revision(dataset.id).await?;
+        self.datasets.indexes().reached(dataset.id, &config, revision, INDEXED_WITHIN).await;
+        Ok(deleted)
+    }
+
+    async fn local_dataset(&self, tenant: &Tenant, name: &str) -> Result<(Attachment, local::Config), Error> {
+        let stored = self.store.attachment(Part::Dataset, tenant.id, name).await?;
+        if stored.dtype != local::NAME {
+            let message = format!("must name a dataset of the type '{}'", local::NAME);
+            return Err(Error::Invalid(vec![violation("dataset", Rule::OneOf, message)]));
+        }
+        let config = schema::read(&stored.configuration);
+        let config = config.map_err(|_| Error::ConfigurationInvalid(Resource::Dataset, stored.name.clone()))?;
+        Ok((stored, config))
+    }
+}
+
+impl Ingestion {
+    /// The dataset's name.
+    pub fn dataset(&self) -> &str {
+        &self.dataset.name
+    }
+
+    /// Takes a document. True when the batch is full and wants to be stored.
+    ///
+    /// # Errors
+    /// `Invalid`, with the document's place in the ingestion; nothing of it is kept then.
+    pub fn add(&mut self, document: StoredDocument) -> Result<bool, Error> {
+        let field = |name: &str| format!("documents.{}.{name}", self.received);
+        let mut check = Check::default();
+        check.take(rules::text(&field("id"), &document.id, 512));
+        check.take(rules::text(&field("content"), &document.content, rules::MAX_DOCUMENT_BYTES));
+        let metadata = serde_json::to_string(&document.metadata).unwrap_or_default();
+        check.take(rules::optional_text(&field("metadata"), &metadata, 64 << 10));
+        if metadata.contains("\\u0000") {
+            check.fail(field("metadata"), Rule::Pattern, "must not contain the character NUL");
+        }
+        check.finish()?;
+        self.received += 1;
+        self.bytes += document.content.len();
+        self.batch.push(document);
+        Ok(self.batch.len() >= BATCH_DOCUMENTS || self.bytes >= BATCH_BYTES)
+    }
+
+    /// Stores the batch. Once this returns, nothing that was added before is lost, whatever happens.
+    /// Returns how many documents of the ingestion are stored, and the dataset's revision.
+    ///
+    /// # Errors
+    /// `NotFound` when the dataset was deleted meanwhile, `StoreUnavailable`.
+    pub async fn store(&mut self) -> Result<(usize, i64), Error> {
+        if !self.batch.is_empty() {
+            let batch = std::mem::take(&mut self.batch);
+            self.bytes = 0;
+            self.revision = self.catalog.store.put_documents(self.tenant, self.dataset.id, batch).await?;
+            self.acknowledged = self.received;
+        }
+        Ok((self.acknowledged, self.revision))
+    }
+
+    /// Waits until a search on this replica finds what was stored, a minute at most: then the index
+    /// catches up later.
+    pub async fn indexed(&self) {
+        let indexes = self.catalog.datasets.indexes();
+        indexes.reached(self.dataset.id, &self.config, self.revision, INDEXED_WITHIN).await;
+    }
+}

@@ -1,0 +1,74 @@
+//! Keeping an index up to date with its rows.
+
+use std::{sync::Arc, time::Duration};
+
+use tantivy::IndexWriter;
+
+use super::index::{Cursor, LocalIndex};
+use crate::{
+    domain::AttachmentId,
+    error::Error,
+    store::{Store, VersionedDocument},
+};
+
+/// Rows read at once.
+const PAGE: u64 = 500;
+/// Pause while another process writes the same folder.
+const LOCKED: Duration = Duration::from_millis(100);
+
+/// Brings the index to the dataset's present revision, and commits once. When another process writes
+/// the folder, waits for it and takes over from where it got.
+///
+/// # Errors
+/// `NotFound` when the dataset is gone, `StoreUnavailable`, or `Internal` when the index fails.
+pub(super) async fn catch_up(store: &Store, dataset: AttachmentId, index: &Arc<LocalIndex>) -> Result<(), Error> {
+    loop {
+        let target = store.document_revision(dataset).await?;
+        if index.cursor().map_err(Error::internal)?.revision >= target {
+            index.reload().map_err(Error::internal)?;
+            index.mark_caught_up(target);
+            return Ok(());
+        }
+        let Some(writer) = index.writer().map_err(Error::internal)? else {
+            tokio::time::sleep(LOCKED).await;
+            continue;
+        };
+        write(store, dataset, index, writer).await?;
+    }
+}
+
+async fn write(
+    store: &Store,
+    dataset: AttachmentId,
+    index: &Arc<LocalIndex>,
+    mut writer: IndexWriter,
+) -> Result<(), Error> {
+    // Read again under the writer's lock: another process may have come further meanwhile.
+    let mut cursor = index.cursor().map_err(Error::internal)?;
+    loop {
+        let page = store.documents_since(dataset, (cursor.revision, &cursor.id), PAGE).await?;
+        let Some(last) = page.last() else { break };
+        cursor = Cursor { revision: last.revision, id: last.document.id.clone() };
+        let complete = page.len() < usize::try_from(PAGE).unwrap_or(usize::MAX);
+        writer = apply(index, writer, page).await?;
+        if complete {
+            break;
+        }
+    }
+    let index = Arc::clone(index);
+    let commit = tokio::task::spawn_blocking(move || {
+        index.commit(&mut writer, &cursor)?;
+        writer.wait_merging_threads()
+    });
+    commit.await.map_err(Error::internal)?.map_err(Error::internal)
+}
+
+async fn apply(
+    index: &Arc<LocalIndex>,
+    writer: IndexWriter,
+    page: Vec<VersionedDocument>,
+) -> Result<IndexWriter, Error> {
+    let index = Arc::clone(index);
+    let applied = tokio::task::spawn_blocking(move || index.apply(&writer, &page).map(|()| writer));
+    applied.await.map_err(Error::internal)?.map_err(Error::internal)
+}

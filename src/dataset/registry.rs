@@ -1,0 +1,59 @@
+//! The types of dataset this service knows.
+
+use std::sync::Arc;
+
+use super::{
+    Dataset,
+    local::{self, LocalIndexes},
+};
+use crate::{
+    domain::{Attachment, schema, schema::TypeSpec},
+    error::{Cause, Error, Resource},
+};
+
+type Open = fn(&Tools, &Attachment) -> Result<Arc<dyn Dataset>, Cause>;
+
+/// The registry.
+#[derive(Clone)]
+pub struct Datasets {
+    types: Arc<[(TypeSpec, Open)]>,
+    tools: Tools,
+}
+
+#[derive(Clone)]
+struct Tools {
+    indexes: LocalIndexes,
+}
+
+impl Datasets {
+    pub fn new(indexes: LocalIndexes) -> Self {
+        let types: [(TypeSpec, Open); 1] =
+            [(TypeSpec::of::<local::Config>(local::NAME, local::DESCRIPTION, &[]), open_local)];
+        Self { types: types.into(), tools: Tools { indexes } }
+    }
+
+    /// The types, by name.
+    pub fn specs(&self) -> impl Iterator<Item = &TypeSpec> {
+        self.types.iter().map(|(spec, _)| spec)
+    }
+
+    /// The indexes of `local` datasets.
+    pub fn indexes(&self) -> &LocalIndexes {
+        &self.tools.indexes
+    }
+
+    /// An instance for a stored dataset.
+    ///
+    /// # Errors
+    /// `ConfigurationInvalid` when its type is unknown or its configuration no longer fits.
+    pub fn open(&self, stored: &Attachment) -> Result<Arc<dyn Dataset>, Error> {
+        let open = self.types.iter().find(|(spec, _)| spec.name() == stored.dtype).map(|(_, open)| open);
+        let opened = open.ok_or_else(|| "unknown type".into()).and_then(|open| open(&self.tools, stored));
+        opened.map_err(|_| Error::ConfigurationInvalid(Resource::Dataset, stored.name.clone()))
+    }
+}
+
+fn open_local(tools: &Tools, stored: &Attachment) -> Result<Arc<dyn Dataset>, Cause> {
+    let config: local::Config = schema::read(&stored.configuration)?;
+    Ok(Arc::new(tools.indexes.dataset(stored.id, &config)))
+}

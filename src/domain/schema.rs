@@ -1,0 +1,92 @@
+//! What every type of dataset, model and policy has in common: a name, and a configuration with a
+//! JSON Schema, derived from the struct it is read into.
+
+use jsonschema::Validator;
+use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+
+use super::{Configuration, TypeInfo, rules::violation};
+use crate::error::{Cause, Rule, Violation};
+
+/// What stands in an answer where a secret would.
+pub const REDACTED: &str = "[redacted]";
+
+/// A type, as far as its owner sees it.
+pub struct TypeSpec {
+    name: &'static str,
+    description: &'static str,
+    secrets: &'static [&'static str],
+    schema: Map<String, Value>,
+    validator: Option<Validator>,
+}
+
+impl TypeSpec {
+    /// The type whose configuration is a `C`. `secrets` names the fields to seal and to redact.
+    pub fn of<C: JsonSchema>(
+        name: &'static str,
+        description: &'static str,
+        secrets: &'static [&'static str],
+    ) -> Self {
+        let mut settings = SchemaSettings::draft2020_12();
+        settings.inline_subschemas = true;
+        let schema = SchemaGenerator::new(settings).into_root_schema_for::<C>().to_value();
+        let validator = jsonschema::validator_for(&schema).ok();
+        let Value::Object(mut schema) = schema else { unreachable!("a struct's schema is an object") };
+        mark_secrets(&mut schema, secrets);
+        Self { name, description, secrets, schema, validator }
+    }
+
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    pub fn secrets(&self) -> &'static [&'static str] {
+        self.secrets
+    }
+
+    pub fn info(&self) -> TypeInfo {
+        TypeInfo { name: self.name, description: self.description, config_schema: self.schema.clone() }
+    }
+
+    /// Everything in which a configuration breaks the schema. No message holds a value.
+    pub fn check(&self, configuration: &Configuration) -> Vec<Violation> {
+        let Some(validator) = &self.validator else {
+            return vec![violation("configuration", Rule::Schema, "cannot be checked")];
+        };
+        let instance = Value::Object(configuration.clone());
+        validator
+            .iter_errors(&instance)
+            .map(|error| {
+                let path = error.instance_path().to_string().replace('/', ".");
+                violation(format!("configuration{path}"), Rule::Schema, error.masked().to_string())
+            })
+            .collect()
+    }
+
+    /// The configuration with its secrets struck out.
+    pub fn redact(&self, mut configuration: Configuration) -> Configuration {
+        for (field, value) in &mut configuration {
+            if self.secrets.contains(&field.as_str()) && !value.is_null() {
+                *value = json!(REDACTED);
+            }
+        }
+        configuration
+    }
+}
+
+/// Reads a configuration into its struct. One that has been checked can fail only in what a schema
+/// cannot say.
+///
+/// # Errors
+/// Why it cannot be read; may hold values, so it is for the log.
+pub fn read<C: DeserializeOwned>(configuration: &Configuration) -> Result<C, Cause> {
+    Ok(serde_json::from_value(Value::Object(configuration.clone()))?)
+}
+
+fn mark_secrets(schema: &mut Map<String, Value>, secrets: &[&str]) {
+    let Some(Value::Object(properties)) = schema.get_mut("properties") else { return };
+    for (_, property) in properties.iter_mut().filter(|(name, _)| secrets.contains(&name.as_str())) {
+        property["secret"] = json!(true);
+    }
+}

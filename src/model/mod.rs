@@ -1,0 +1,56 @@
+//! Models: what endpoints ask.
+//!
+//! A model type is one file or folder here and one line in [`registry`].
+
+mod extractive;
+mod openai;
+mod registry;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+
+pub use registry::Models;
+
+use crate::{
+    domain::{ChatOptions, Completion, Health, Message, References},
+    error::UpstreamError,
+};
+
+/// What a model is asked.
+pub struct ChatRequest {
+    /// The conversation, with the references already written into it for models that read.
+    pub messages: Vec<Message>,
+    /// The caller's question alone.
+    pub question: String,
+    /// What the search found, for models that need more than its text.
+    pub references: Option<Arc<References>>,
+    pub options: ChatOptions,
+}
+
+/// A model's answer as it is made. Ends after `Finished` or an error; an end without either is an
+/// answer cut short. Dropping it abandons the call.
+pub type ChatStream = BoxStream<'static, Result<ChatEvent, UpstreamError>>;
+
+/// One event of a model's answer.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ChatEvent {
+    /// The next piece of text; never empty.
+    Delta(String),
+    /// The answer is complete.
+    Finished(Completion),
+}
+
+/// One configured model. Made once per stored configuration and shared by its queries.
+#[async_trait]
+pub trait Model: Send + Sync {
+    /// Begins an answer. Dropping the future abandons the call.
+    ///
+    /// # Errors
+    /// `Unavailable` or `Rejected`.
+    async fn chat(&self, request: ChatRequest) -> Result<ChatStream, UpstreamError>;
+
+    /// Whether a query could ask it now. Makes no paid call.
+    async fn health(&self) -> Health;
+}

@@ -1,0 +1,114 @@
+//! Search and chat: the part of a query that can be cancelled.
+
+use std::sync::Arc;
+
+use futures_util::TryStreamExt;
+
+use super::{Config, Plan, prompt, stream::EventSink};
+use crate::{
+    dataset::SearchRequest,
+    domain::{Completion, QueryEvent, References, Usage},
+    error::{Error, Part, UpstreamError},
+    model::{ChatEvent, ChatRequest, Model},
+    policy::{Filters, Turn},
+};
+
+/// Bytes of text that may be withheld; more cannot be an answer.
+const MAX_WITHHELD: usize = 4 << 20;
+
+/// An answer as far as it has come. Lives outside the cancellable part.
+pub(super) struct Draft {
+    filters: Filters,
+    /// Text kept back until the answer has been settled; `None` when it may leave at once.
+    withheld: Option<String>,
+    pub(super) completion: Option<Completion>,
+}
+
+impl Draft {
+    pub(super) fn new(plan: &Plan, turn: &Turn) -> Self {
+        let withheld = plan.policies.withholds_answer().then(String::new);
+        Self { filters: plan.policies.filters(turn), withheld, completion: None }
+    }
+
+    /// Makes the answer, sending it as it is made.
+    pub(super) async fn answer(
+        &mut self,
+        plan: &Plan,
+        config: &Config,
+        turn: &mut Turn,
+        sink: &mut EventSink,
+    ) -> Result<(), Error> {
+        let references = self.search(plan, turn, sink).await?;
+        if let Some(model) = &plan.model {
+            let request = prompt::chat_request(&turn.query, references, config.context_bytes);
+            self.chat(model.as_ref(), request, turn, sink).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends what was withheld.
+    pub(super) async fn release(&mut self, turn: &mut Turn, sink: &mut EventSink) -> Result<(), Error> {
+        match self.withheld.take() {
+            Some(text) if !text.is_empty() => sink.send(turn, QueryEvent::Delta(text)).await,
+            _ => Ok(()),
+        }
+    }
+
+    async fn search(
+        &mut self,
+        plan: &Plan,
+        turn: &mut Turn,
+        sink: &mut EventSink,
+    ) -> Result<Option<Arc<References>>, Error> {
+        let Some(dataset) = &plan.dataset else { return Ok(None) };
+        let request = SearchRequest { text: turn.query.search_text().to_owned(), options: turn.query.search() };
+        let mut references = dataset.search(&request).await.map_err(|fault| fault.of(Part::Dataset))?;
+        self.filters.references(&mut references)?;
+        turn.documents = references.documents.len();
+        let references = Arc::new(references);
+        sink.send(turn, QueryEvent::References(References::clone(&references))).await?;
+        Ok(Some(references))
+    }
+
+    async fn chat(
+        &mut self,
+        model: &dyn Model,
+        request: ChatRequest,
+        turn: &mut Turn,
+        sink: &mut EventSink,
+    ) -> Result<(), Error> {
+        let read = request.messages.iter().map(|message| message.content.chars().count()).sum();
+        let mut written = 0;
+        let failed = |fault: UpstreamError| fault.of(Part::Model);
+        let mut events = model.chat(request).await.map_err(failed)?;
+        while let Some(event) = events.try_next().await.map_err(failed)? {
+            match event {
+                ChatEvent::Delta(text) => {
+                    written += text.chars().count();
+                    turn.usage = Usage::estimate(read, written);
+                    let text = self.filters.delta(text)?;
+                    self.emit(text, turn, sink).await?;
+                }
+                ChatEvent::Finished(completion) => {
+                    turn.usage = completion.usage;
+                    self.completion = Some(completion);
+                    let rest = self.filters.finish()?;
+                    return self.emit(rest, turn, sink).await;
+                }
+            }
+        }
+        Err(failed(UpstreamError::unavailable("its answer broke off")))
+    }
+
+    async fn emit(&mut self, text: String, turn: &mut Turn, sink: &mut EventSink) -> Result<(), Error> {
+        if text.is_empty() {
+            return Ok(());
+        }
+        let Some(withheld) = &mut self.withheld else { return sink.send(turn, QueryEvent::Delta(text)).await };
+        if withheld.len() + text.len() > MAX_WITHHELD {
+            return Err(UpstreamError::unavailable("its answer is too large").of(Part::Model));
+        }
+        withheld.push_str(&text);
+        Ok(())
+    }
+}

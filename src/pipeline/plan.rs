@@ -1,0 +1,101 @@
+//! What a query needs to know of its endpoint, loaded once and kept until something changes.
+
+use std::sync::Arc;
+
+use moka::future::Cache;
+
+use super::Call;
+use crate::{
+    dataset::{Dataset, Datasets},
+    domain::{EndpointId, TenantId},
+    error::{Cause, Error},
+    model::{Model, Models},
+    policy::{Policies, PolicySet},
+    store::{Store, StoredPlan},
+};
+
+/// Plans kept at most.
+const CAPACITY: u64 = 10_000;
+
+/// An endpoint, ready to run.
+pub struct Plan {
+    pub endpoint: EndpointId,
+    pub published: bool,
+    /// What to search, if the endpoint searches.
+    pub dataset: Option<Arc<dyn Dataset>>,
+    /// What to ask, if the endpoint asks.
+    pub model: Option<Arc<dyn Model>>,
+    pub policies: PolicySet,
+}
+
+/// Loads plans, and keeps them for as long as nothing changes.
+#[derive(Clone)]
+pub struct Plans {
+    store: Store,
+    registries: Registries,
+    cache: Cache<Key, Arc<Plan>>,
+}
+
+/// Everything that makes instances.
+#[derive(Clone)]
+pub struct Registries {
+    pub datasets: Datasets,
+    pub models: Models,
+    pub policies: Policies,
+}
+
+/// A plan is filed under the revision at which its load began: one that raced with a change is never
+/// found afterwards.
+type Key = (TenantId, String, i64);
+
+impl Plans {
+    pub fn new(store: Store, registries: Registries) -> Self {
+        Self { store, registries, cache: Cache::new(CAPACITY) }
+    }
+
+    /// The plan for a call. Costs nothing on the database when it is known and nothing has changed;
+    /// concurrent loads of one plan are one.
+    ///
+    /// # Errors
+    /// `EndpointNotFound`, `EndpointNotPublished`, `ConfigurationInvalid`, `StoreUnavailable`.
+    pub(super) async fn get(&self, call: &Call) -> Result<Arc<Plan>, Error> {
+        let tenant = call.caller.tenant().id;
+        let plan = match self.store.feed().catalog_revision() {
+            None => Arc::new(self.load(tenant, &call.slug).await?),
+            Some(revision) => {
+                let load = async { self.load(tenant, &call.slug).await.map(Arc::new) };
+                let loaded = self.cache.try_get_with((tenant, call.slug.clone(), revision), load).await;
+                loaded.map_err(|error| shared(&error))?
+            }
+        };
+        if plan.published || call.preview { Ok(plan) } else { Err(Error::EndpointNotPublished) }
+    }
+
+    async fn load(&self, tenant: TenantId, slug: &str) -> Result<Plan, Error> {
+        let StoredPlan { endpoint, dataset, model, policies } = self.store.plan(tenant, slug).await?;
+        let dataset = dataset.filter(|_| endpoint.response_type.searches());
+        let model = model.filter(|_| endpoint.response_type.chats());
+        Ok(Plan {
+            endpoint: endpoint.id,
+            published: endpoint.published,
+            dataset: dataset.map(|stored| self.registries.datasets.open(&stored)).transpose()?,
+            model: model.map(|stored| self.registries.models.open(&stored)).transpose()?,
+            policies: self.registries.policies.build(&policies)?,
+        })
+    }
+}
+
+/// An error that several callers wait for, once for each.
+fn shared(error: &Arc<Error>) -> Error {
+    match error.as_ref() {
+        Error::EndpointNotFound(slug) => Error::EndpointNotFound(slug.clone()),
+        Error::ConfigurationInvalid(resource, name) => Error::ConfigurationInvalid(*resource, name.clone()),
+        Error::NotFound(resource, name) => Error::NotFound(*resource, name.clone()),
+        Error::StoreUnavailable(_) => Error::StoreUnavailable(cause(error)),
+        _ => Error::internal(cause(error)),
+    }
+}
+
+fn cause(error: &Error) -> Cause {
+    error.cause().unwrap_or_else(|| error.to_string()).into()
+}

@@ -1,0 +1,146 @@
+//! The two ends of a query's event channel.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use futures_util::{Stream, StreamExt};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::{
+    domain::{Answer, PolicyEntry, QueryEvent, QueryId},
+    error::{Ended, Error},
+    policy::Turn,
+};
+
+/// Bytes of text that are joined into one event when the client lags.
+const MAX_JOINED: usize = 16 << 10;
+
+/// A query that failed, and what its policies had to say.
+#[derive(Debug)]
+pub struct Failure {
+    pub error: Error,
+    pub entries: Vec<PolicyEntry>,
+}
+
+type Last = Result<QueryEvent, Failure>;
+
+/// The sending end. Bounded: a slow client slows the model.
+pub(super) struct EventSink {
+    events: mpsc::Sender<QueryEvent>,
+    last: oneshot::Sender<Last>,
+    first_event: Option<Instant>,
+}
+
+/// The events of one query: References, Delta…, then `Completed` or one failure. Dropping it cancels
+/// the query.
+pub struct QueryStream {
+    query_id: QueryId,
+    peeked: Option<QueryEvent>,
+    events: mpsc::Receiver<QueryEvent>,
+    last: Option<oneshot::Receiver<Last>>,
+    _cancel: DropGuard,
+}
+
+pub(super) fn channel(query_id: QueryId, capacity: usize, client: CancellationToken) -> (EventSink, QueryStream) {
+    let (events, inbox) = mpsc::channel(capacity.max(1));
+    let (last, last_inbox) = oneshot::channel();
+    let sink = EventSink { events, last, first_event: None };
+    let _cancel = client.drop_guard();
+    (sink, QueryStream { query_id, peeked: None, events: inbox, last: Some(last_inbox), _cancel })
+}
+
+impl EventSink {
+    /// Waits for room.
+    pub(super) async fn send(&mut self, turn: &mut Turn, event: QueryEvent) -> Result<(), Error> {
+        self.events.send(event).await.map_err(|_| Error::Ended(Ended::ClientGone))?;
+        turn.delivered = true;
+        self.first_event.get_or_insert_with(Instant::now);
+        Ok(())
+    }
+
+    /// Has a slot of its own, so it never waits, not even for a client that has stopped reading.
+    pub(super) fn finish(self, last: Last) {
+        // A client that is gone does not hear it.
+        let _ = self.last.send(last);
+    }
+
+    pub(super) fn first_event(&self) -> Option<Instant> {
+        self.first_event
+    }
+}
+
+impl QueryStream {
+    pub fn query_id(&self) -> QueryId {
+        self.query_id
+    }
+
+    /// Waits for the first event, so that a query that fails before it fails before any header.
+    ///
+    /// # Errors
+    /// The query's failure.
+    pub async fn opened(mut self) -> Result<Self, Failure> {
+        self.peeked = self.next().await.transpose()?;
+        Ok(self)
+    }
+
+    /// Waits for the whole answer.
+    ///
+    /// # Errors
+    /// The query's failure; what had been answered until then is lost.
+    pub async fn answer(mut self) -> Result<Answer, Failure> {
+        let (mut references, mut text) = (None, String::new());
+        while let Some(event) = self.next().await {
+            match event? {
+                QueryEvent::References(found) => references = Some(found),
+                QueryEvent::Delta(delta) => text.push_str(&delta),
+                QueryEvent::Completed(end) => return Ok(Answer { references, text, ..*end }),
+            }
+        }
+        Err(vanished())
+    }
+
+    /// Joins what has piled up behind `delta`: a client that lags gets fewer and larger events, which
+    /// its HTTP/2 stack charges it less for.
+    fn joined(&mut self, mut delta: String) -> QueryEvent {
+        while delta.len() < MAX_JOINED {
+            match self.events.try_recv() {
+                Ok(QueryEvent::Delta(more)) => delta.push_str(&more),
+                Ok(other) => {
+                    self.peeked = Some(other);
+                    break;
+                }
+                Err(_) => break,
+            }
+        }
+        QueryEvent::Delta(delta)
+    }
+}
+
+impl Stream for QueryStream {
+    type Item = Result<QueryEvent, Failure>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Some(event) = self.peeked.take() {
+            return Poll::Ready(Some(Ok(event)));
+        }
+        match ready!(self.events.poll_recv(cx)) {
+            Some(QueryEvent::Delta(delta)) => return Poll::Ready(Some(Ok(self.joined(delta)))),
+            Some(event) => return Poll::Ready(Some(Ok(event))),
+            None => {}
+        }
+        let Some(last) = self.last.as_mut() else { return Poll::Ready(None) };
+        let last = ready!(Pin::new(last).poll(cx));
+        self.last = None;
+        Poll::Ready(Some(last.unwrap_or_else(|_| Err(vanished()))))
+    }
+}
+
+fn vanished() -> Failure {
+    Failure { error: Error::internal("the query's task ended without a last word"), entries: Vec::new() }
+}

@@ -1,0 +1,67 @@
+//! Policies: who may ask, how often, and what may come back.
+//!
+//! A policy type is one file here and one line in [`registry`]. One instance serves an endpoint, with
+//! all the configurations of its type, so it decides itself how they combine.
+
+mod access;
+mod filter;
+mod pattern;
+mod rate_limit;
+mod registry;
+mod set;
+mod turn;
+
+use async_trait::async_trait;
+
+pub use filter::{AnswerFilter, Filters};
+pub use registry::Policies;
+pub use set::PolicySet;
+pub use turn::{Outcome, Turn};
+
+use crate::error::Error;
+
+/// When a policy's `pre_hook` runs: in this order, so that nobody pays for a refused query.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    Access,
+    RateLimit,
+    Content,
+    Payment,
+}
+
+/// One type of policy on one endpoint.
+///
+/// A policy is *entered* before its `pre_hook` is first polled, and every entered policy is settled:
+/// `post_hook` runs exactly once, however the query ended, also when its own `pre_hook` refused,
+/// failed or panicked. Neither hook is ever cancelled by the client; each must bound its own I/O, and
+/// is abandoned after ten seconds.
+#[async_trait]
+pub trait Policy: Send + Sync {
+    /// The type's name.
+    fn policy_type(&self) -> &'static str;
+
+    fn phase(&self) -> Phase;
+
+    /// Admits the query or refuses it.
+    ///
+    /// # Errors
+    /// `Refused`; anything else when it cannot decide. Either ends the query.
+    async fn pre_hook(&self, turn: &mut Turn) -> Result<(), Error>;
+
+    /// Settles the query: takes what it costs, gives back what it does not.
+    ///
+    /// # Errors
+    /// `Refused` to refuse an answer that was made; anything else when it cannot settle. Either turns
+    /// a completed query into a failed one, for the policies settled after this one too.
+    async fn post_hook(&self, turn: &mut Turn, outcome: &Outcome) -> Result<(), Error>;
+
+    /// A filter over what leaves, for this query.
+    fn answer_filter(&self, _turn: &Turn) -> Option<Box<dyn AnswerFilter>> {
+        None
+    }
+
+    /// Whether text is kept back until this policy's `post_hook` has approved the whole answer.
+    fn withholds_answer(&self) -> bool {
+        false
+    }
+}

@@ -1,0 +1,109 @@
+//! The policies of one endpoint, in order.
+
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use futures_util::FutureExt;
+use tokio::time::timeout;
+
+use super::{AnswerFilter, Filters, Outcome, Phase, Policy, Turn};
+use crate::error::{Ended, Error};
+
+/// A hook that has not returned by then is abandoned.
+const HOOK_LIMIT: Duration = Duration::from_secs(10);
+
+/// The policies of one endpoint, in phase order.
+#[derive(Clone, Default)]
+pub struct PolicySet {
+    policies: Arc<[Arc<dyn Policy>]>,
+}
+
+impl PolicySet {
+    /// Orders the policies by phase; within a phase they keep their order.
+    pub fn new(mut policies: Vec<Arc<dyn Policy>>) -> Self {
+        policies.sort_by_key(|policy| policy.phase());
+        Self { policies: policies.into() }
+    }
+
+    /// Asks every policy, in phase order, until one refuses. Not to be cancelled: what has been entered
+    /// must be settled. `ended` is asked between hooks.
+    ///
+    /// # Errors
+    /// The first refusal or failure, or what `ended` says.
+    pub async fn admit(&self, turn: &mut Turn, ended: impl Fn() -> Option<Ended>) -> Result<(), Error> {
+        for (i, policy) in self.policies.iter().enumerate() {
+            if turn.preview && matches!(policy.phase(), Phase::RateLimit | Phase::Payment) {
+                continue;
+            }
+            if let Some(ended) = ended() {
+                return Err(Error::Ended(ended));
+            }
+            turn.entered.push(i);
+            let admitted = guarded(policy.policy_type(), policy.pre_hook(turn)).await;
+            if let Err(Error::Refused(refusal)) = &admitted {
+                turn.note_refusal(refusal);
+            }
+            admitted?;
+        }
+        turn.admitted = true;
+        Ok(())
+    }
+
+    /// Settles every entered policy once, in reverse order, payment last: a policy that refuses the
+    /// answer must do so before it is paid for. A hook that fails or panics does not skip the others;
+    /// those after it see the query as refused or failed.
+    ///
+    /// # Errors
+    /// The first refusal or failure.
+    pub async fn settle(&self, turn: &mut Turn, mut outcome: Outcome) -> Result<(), Error> {
+        let mut entered: Vec<_> = std::mem::take(&mut turn.entered).into_iter().rev().collect();
+        entered.sort_by_key(|i| self.policies[*i].phase() == Phase::Payment);
+        let mut verdict = Ok(());
+        for policy in entered.into_iter().map(|i| &self.policies[i]) {
+            let settled = guarded(policy.policy_type(), policy.post_hook(turn, &outcome)).await;
+            let Err(error) = settled else { continue };
+            if let Error::Refused(refusal) = &error {
+                turn.note_refusal(refusal);
+            }
+            if outcome == Outcome::Completed {
+                outcome = error.outcome();
+            }
+            match &verdict {
+                Ok(()) => verdict = Err(error),
+                Err(_) => tracing::warn!(policy = policy.policy_type(), cause = error.cause(), %error, "not settled"),
+            }
+        }
+        verdict
+    }
+
+    /// The filters of this query, in phase order.
+    pub fn filters(&self, turn: &Turn) -> Filters {
+        let filters: Vec<Box<dyn AnswerFilter>> =
+            self.policies.iter().filter_map(|policy| policy.answer_filter(turn)).collect();
+        Filters::new(filters)
+    }
+
+    /// Whether text is kept back until the answer has been settled.
+    pub fn withholds_answer(&self) -> bool {
+        self.policies.iter().any(|policy| policy.withholds_answer())
+    }
+}
+
+impl Error {
+    /// How a query that ended with this error is settled.
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Self::Refused(_) => Outcome::Refused,
+            Self::Ended(ended) => Outcome::Ended(*ended),
+            Self::Internal(_) => Outcome::Panicked,
+            _ => Outcome::Failed,
+        }
+    }
+}
+
+async fn guarded(policy: &'static str, hook: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
+    match timeout(HOOK_LIMIT, AssertUnwindSafe(hook).catch_unwind()).await {
+        Ok(Ok(done)) => done,
+        Ok(Err(_)) => Err(Error::internal(format!("a hook of policy '{policy}' panicked"))),
+        Err(_) => Err(Error::internal(format!("a hook of policy '{policy}' did not return"))),
+    }
+}

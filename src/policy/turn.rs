@@ -1,0 +1,112 @@
+//! One query as policies see it.
+
+use std::{
+    any::{Any, TypeId},
+    collections::HashMap,
+    sync::Arc,
+};
+
+use crate::{
+    domain::{Caller, Cost, PolicyEntry, Query, QueryId, Usage},
+    error::{Ended, Refusal},
+};
+
+/// What is known of a query so far. It lives outside the part of the query that can be cancelled, so
+/// it is whole whenever the query is settled.
+pub struct Turn {
+    pub query_id: QueryId,
+    pub caller: Caller,
+    pub query: Arc<Query>,
+    /// Asked by the owner, past rate limits and payment.
+    pub preview: bool,
+    /// Tokens so far. Estimated until the model has said.
+    pub usage: Usage,
+    /// References found.
+    pub documents: usize,
+    /// Whether an event was handed to the client.
+    pub delivered: bool,
+    /// What the query costs; set by payment policies.
+    pub cost: Option<Cost>,
+    /// What policies have to say in `policy_metadata`.
+    pub entries: Vec<PolicyEntry>,
+    /// Indices of the policies that were entered, in order.
+    pub(super) entered: Vec<usize>,
+    pub(super) admitted: bool,
+    notes: HashMap<TypeId, Box<dyn Any + Send>>,
+}
+
+/// How a query ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    Completed,
+    /// A policy refused it.
+    Refused,
+    /// The dataset, the model or the database failed.
+    Failed,
+    /// Ended from outside.
+    Ended(Ended),
+    /// A fault of ours.
+    Panicked,
+}
+
+impl Turn {
+    pub fn new(query_id: QueryId, caller: Caller, query: Arc<Query>, preview: bool) -> Self {
+        Self {
+            query_id,
+            caller,
+            query,
+            preview,
+            usage: Usage::default(),
+            documents: 0,
+            delivered: false,
+            cost: None,
+            entries: Vec::new(),
+            entered: Vec::new(),
+            admitted: false,
+            notes: HashMap::new(),
+        }
+    }
+
+    /// Whether every policy admitted the query.
+    pub fn admitted(&self) -> bool {
+        self.admitted
+    }
+
+    /// Keeps a value from `pre_hook` for `post_hook`. One value per type.
+    pub fn keep<T: Any + Send>(&mut self, note: T) {
+        self.notes.insert(TypeId::of::<T>(), Box::new(note));
+    }
+
+    /// Takes a kept value.
+    pub fn take<T: Any + Send>(&mut self) -> Option<T> {
+        let note = self.notes.remove(&TypeId::of::<T>())?;
+        note.downcast().ok().map(|note| *note)
+    }
+
+    /// Notes a refusal in `policy_metadata`.
+    pub fn note_refusal(&mut self, refusal: &Refusal) {
+        self.entries.push(PolicyEntry {
+            policy_type: refusal.policy_type,
+            kind: refusal.kind,
+            status: "rejected",
+            reason_code: Some(refusal.code),
+            reason: Some(refusal.message.clone()),
+            details: refusal.details.clone(),
+        });
+    }
+}
+
+impl Outcome {
+    /// The name in query records.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+            Self::Ended(Ended::ClientGone) => "client_gone",
+            Self::Ended(Ended::DeadlineExceeded) => "deadline_exceeded",
+            Self::Ended(Ended::ShuttingDown) => "shutting_down",
+            Self::Panicked => "panicked",
+        }
+    }
+}
