@@ -1,12 +1,42 @@
-//! Stub of the module map.
+//! **Syft endpoints**: the query plane of a Syft Space. An endpoint joins a dataset, a model and
+//! policies into one API; a client asks it over gRPC and gets the answer as it is made.
+//!
+//! # The map
+//! ```text
+//! main, cli      commands
+//! app            binds everything, runs it, drains it     config  server  telemetry  health
+//! grpc           wire types in, domain values out         proto   generated
+//! pipeline       one query: plan → admit → search → chat → settle
+//! catalog        what owners do
+//! policy  dataset  model        one file per type, one registry each
+//! identity       who is calling
+//! store          the database                             upstream  other people's servers
+//! domain         plain values and their rules             error     what can go wrong
+//! ```
+//! A newcomer's path: `endpoint_service.proto` → [`grpc`]`::endpoint_service` → [`pipeline`] →
+//! `pipeline::plan` → [`store`].
+//!
+//! # The import rule
+//! Imports point down this map, and `tests/it/architecture.rs` checks it: `grpc` sees `proto`,
+//! `pipeline`, `catalog`, `identity`; `pipeline` sees `policy`, `dataset`, `model`, `store`;
+//! `catalog` sees the registries and `store`; `policy` and `dataset` see `store` and `upstream`;
+//! `model` sees `upstream`; `identity` sees `store`; everything sees `domain` and `error`; nothing
+//! sees `app`.
+
+pub mod app;
 pub mod catalog;
+pub mod config;
 pub mod dataset;
 pub mod domain;
 pub mod error;
+pub mod grpc;
+pub mod health;
 pub mod identity;
 pub mod model;
 pub mod pipeline;
 pub mod policy;
 pub mod proto;
+pub mod server;
 pub mod store;
+pub mod telemetry;
 pub mod upstream;

@@ -1,1 +1,11 @@
-fn main() {}
+//! The `syft-endpoints` command.
+
+mod cli;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    cli::Cli::parse().run()
+}

@@ -1,13 +1,19 @@
-//! What `build.rs` generates from `proto/`, and the descriptors of it.
+//! What `build.rs` generates from `proto/`, the descriptors of it, and JSON in its messages.
 
-#![expect(
+mod json;
+
+pub use generated::*;
+pub use json::{from_struct, to_struct};
+
+/// The encoded `FileDescriptorSet`, with imports.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/syft.bin"));
+
+#[expect(
     clippy::allow_attributes,
     clippy::allow_attributes_without_reason,
     clippy::too_many_lines,
     reason = "generated code"
 )]
-
-tonic::include_proto!("syft.space.v1");
-
-/// The encoded `FileDescriptorSet`, with imports.
-pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/syft.bin"));
+mod generated {
+    tonic::include_proto!("syft.space.v1");
+}

@@ -2,11 +2,11 @@
 
 use super::{Catalog, Page, PageRequest, check_type, page::Listing};
 use crate::{
+    dataset::SearchRequest,
     domain::{
         Attachment, Configuration, Health, NewAttachment, References, SearchOptions, Tenant, TypeInfo,
         rules::{self, Check},
     },
-    dataset::SearchRequest,
     error::{Error, Part},
 };
 
@@ -34,16 +34,9 @@ impl Catalog {
         let mut check = Check::default();
         let prefix = prefix(part);
         let name = check.take(rules::resource_name(&format!("{prefix}.name"), &draft.name));
-        let dtype = format!("{prefix}.dtype");
-        let mut types = Check::default();
-        let spec = check_type(&mut types, self.specs(part), (&dtype, &draft.dtype), &draft.configuration);
-        if let Err(violations) = types.finish() {
-            let (of_type, of_configuration) = violations.into_iter().partition(|v| v.field == dtype);
-            check.absorb(prefix, of_configuration);
-            for violation in Vec::from_iter(of_type) {
-                check.take::<()>(Err(violation));
-            }
-        }
+        let mut of_type = Check::default();
+        let spec = check_type(&mut of_type, self.specs(part), ("dtype", &draft.dtype), &draft.configuration);
+        check.absorb(prefix, of_type.finish().err().unwrap_or_default());
         let summary = check.take(rules::optional_text(&format!("{prefix}.summary"), &draft.summary, 4096));
         let tags = check.take(rules::tags(&format!("{prefix}.tags"), &draft.tags));
         let new = name.zip(summary).zip(tags).zip(spec).map(|(((name, summary), tags), spec)| {
@@ -156,7 +149,10 @@ impl Catalog {
         let limit = check.take(rules::count("limit", limit.unwrap_or(5)));
         let request = text.zip(threshold).zip(limit).map(|((text, similarity_threshold), limit)| {
             let limit = (limit as usize).min(rules::MAX_REFERENCES);
-            SearchRequest { text, options: SearchOptions { similarity_threshold, limit, include_metadata: true } }
+            SearchRequest {
+                text,
+                options: SearchOptions { similarity_threshold, limit, include_metadata: true },
+            }
         });
         let request = check.with(request)?;
         let stored = self.store.attachment(Part::Dataset, tenant.id, name).await?;

@@ -78,7 +78,12 @@ impl Catalog {
     ///
     /// # Errors
     /// `Invalid`, `NotFound`, `StoreUnavailable`.
-    pub async fn delete_documents(&self, tenant: &Tenant, dataset: &str, ids: Vec<String>) -> Result<u64, Error> {
+    pub async fn delete_documents(
+        &self,
+        tenant: &Tenant,
+        dataset: &str,
+        ids: Vec<String>,
+    ) -> Result<u64, Error> {
         if ids.len() > 1000 {
             return Err(Error::Invalid(vec![violation("ids", Rule::TooLong(1000), "must be at most 1000")]));
         }
@@ -96,7 +101,8 @@ impl Catalog {
             return Err(Error::Invalid(vec![violation("dataset", Rule::OneOf, message)]));
         }
         let config = schema::read(&stored.configuration);
-        let config = config.map_err(|_| Error::ConfigurationInvalid(Resource::Dataset, stored.name.clone()))?;
+        let config =
+            config.map_err(|_| Error::ConfigurationInvalid(Resource::Dataset, stored.name.clone()))?;
         Ok((stored, config))
     }
 }

@@ -135,8 +135,12 @@ fn checked(draft: EndpointDraft) -> Result<NewEndpoint, Error> {
             let message = "At least one of dataset_id or model_id must be provided";
             check.fail("endpoint", Rule::Missing, message);
         }
-        (ResponseType::Raw, None, _) => check.fail("endpoint.dataset_id", Rule::Missing, "is required for raw"),
-        (ResponseType::Summary, _, None) => check.fail("endpoint.model_id", Rule::Missing, "is required for summary"),
+        (ResponseType::Raw, None, _) => {
+            check.fail("endpoint.dataset_id", Rule::Missing, "is required for raw")
+        }
+        (ResponseType::Summary, _, None) => {
+            check.fail("endpoint.model_id", Rule::Missing, "is required for summary")
+        }
         _ => {}
     }
     let new = slug.zip(name).zip(tags).map(|((slug, name), tags)| NewEndpoint {

@@ -26,7 +26,12 @@ impl Catalog {
     ///
     /// # Errors
     /// `Invalid`, `StoreUnavailable`.
-    pub async fn create_api_key(&self, tenant: &Tenant, draft: ApiKeyDraft, hash: String) -> Result<ApiKey, Error> {
+    pub async fn create_api_key(
+        &self,
+        tenant: &Tenant,
+        draft: ApiKeyDraft,
+        hash: String,
+    ) -> Result<ApiKey, Error> {
         let mut check = Check::default();
         let name = check.take(rules::text("api_key.name", &draft.name, 100));
         let email = check.take(rules::email("api_key.email", &draft.email));

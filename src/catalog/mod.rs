@@ -16,7 +16,9 @@ pub use keys::ApiKeyDraft;
 pub use page::{Page, PageRequest};
 pub use policies::PolicyDraft;
 
-use crate::{dataset::Datasets, domain::schema::TypeSpec, error::Part, model::Models, policy::Policies, store::Store};
+use crate::{
+    dataset::Datasets, domain::schema::TypeSpec, error::Part, model::Models, policy::Policies, store::Store,
+};
 
 /// The use cases. Clones share everything.
 #[derive(Clone)]
@@ -29,7 +31,13 @@ pub struct Catalog {
 }
 
 impl Catalog {
-    pub fn new(store: Store, datasets: Datasets, models: Models, policies: Policies, multi_tenancy: bool) -> Self {
+    pub fn new(
+        store: Store,
+        datasets: Datasets,
+        models: Models,
+        policies: Policies,
+        multi_tenancy: bool,
+    ) -> Self {
         Self { store, datasets, models, policies, multi_tenancy }
     }
 

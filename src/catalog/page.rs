@@ -41,7 +41,12 @@ impl<'a> Listing<'a> {
     ///
     /// # Errors
     /// `Invalid` for a negative size and for a token that is not of this list.
-    pub(super) fn new(store: &'a Store, tenant: TenantId, list: &str, request: &PageRequest) -> Result<Self, Error> {
+    pub(super) fn new(
+        store: &'a Store,
+        tenant: TenantId,
+        list: &str,
+        request: &PageRequest,
+    ) -> Result<Self, Error> {
         let context = format!("page/{tenant}/{list}");
         let size = match u64::try_from(request.size) {
             Ok(0) => DEFAULT_SIZE,

@@ -108,7 +108,8 @@ impl Identity {
         let Some((key, tenant)) = known.as_ref() else { return Err(Error::Unauthenticated) };
         let now = OffsetDateTime::now_utc();
         let ended = key.revoked_at.is_some() || key.expires_at.is_some_and(|expires_at| expires_at <= now);
-        let elsewhere = self.config.enable_multi_tenancy && credentials.tenant.is_some_and(|name| name != tenant.name);
+        let elsewhere =
+            self.config.enable_multi_tenancy && credentials.tenant.is_some_and(|name| name != tenant.name);
         // A key of another tenant is no key here, and says no more than a wrong one.
         if ended || elsewhere {
             return Err(Error::Unauthenticated);

@@ -76,7 +76,8 @@ impl Extractive {
         // Ties in the order of the references, which come most similar first.
         ranked.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
         let mut seen = BTreeSet::new();
-        let best = ranked.into_iter().map(|(_, i)| &sentences[i]).filter(|sentence| seen.insert(sentence.text));
+        let best =
+            ranked.into_iter().map(|(_, i)| &sentences[i]).filter(|sentence| seen.insert(sentence.text));
         let cited = best.take(self.config.sentences).map(|s| format!("{} [{}]", s.text, s.document_id));
         cited.collect::<Vec<_>>().join(" ")
     }
@@ -96,7 +97,8 @@ impl Model for Extractive {
             finish_reason,
             usage: Usage::estimate(read, answer.len()),
         };
-        let pieces: Vec<_> = answer.split_inclusive(' ').map(|word| ChatEvent::Delta(word.to_owned())).collect();
+        let pieces: Vec<_> =
+            answer.split_inclusive(' ').map(|word| ChatEvent::Delta(word.to_owned())).collect();
         let events = pieces.into_iter().chain([ChatEvent::Finished(completion)]);
         Ok(stream::iter(events.map(Ok)).boxed())
     }
@@ -175,13 +177,19 @@ mod tests {
             ("a", "Cats sleep a lot. The copyright term is seventy years."),
             ("b", "Dogs bark."),
         ]);
-        assert_eq!(model.answer("What are the copyright terms?", &found), "The copyright term is seventy years. [a]");
+        assert_eq!(
+            model.answer("What are the copyright terms?", &found),
+            "The copyright term is seventy years. [a]"
+        );
         assert_eq!(model.answer("quantum chromodynamics", &found), "");
     }
 
     #[test]
     fn sentences_end_at_marks_and_lines() {
         let text = "# Title\nOne 1.5 of it. Two! Three?\n\n- item é. End";
-        assert_eq!(sentences_of(text).collect::<Vec<_>>(), ["Title", "One 1.5 of it.", "Two!", "Three?", "item é.", "End"]);
+        assert_eq!(
+            sentences_of(text).collect::<Vec<_>>(),
+            ["Title", "One 1.5 of it.", "Two!", "Three?", "item é.", "End"]
+        );
     }
 }

@@ -25,7 +25,10 @@ pub struct Models {
 impl Models {
     pub fn new(upstream: Upstream) -> Self {
         let types: [(TypeSpec, Open); 2] = [
-            (TypeSpec::of::<extractive::Config>(extractive::NAME, extractive::DESCRIPTION, &[]), open_extractive),
+            (
+                TypeSpec::of::<extractive::Config>(extractive::NAME, extractive::DESCRIPTION, &[]),
+                open_extractive,
+            ),
             (TypeSpec::of::<openai::Config>(openai::NAME, openai::DESCRIPTION, &["api_key"]), open_openai),
         ];
         Self { types: types.into(), upstream }

@@ -61,7 +61,8 @@ impl Draft {
         sink: &mut EventSink,
     ) -> Result<Option<Arc<References>>, Error> {
         let Some(dataset) = &plan.dataset else { return Ok(None) };
-        let request = SearchRequest { text: turn.query.search_text().to_owned(), options: turn.query.search() };
+        let request =
+            SearchRequest { text: turn.query.search_text().to_owned(), options: turn.query.search() };
         let mut references = dataset.search(&request).await.map_err(|fault| fault.of(Part::Dataset))?;
         self.filters.references(&mut references)?;
         turn.documents = references.documents.len();
@@ -104,7 +105,9 @@ impl Draft {
         if text.is_empty() {
             return Ok(());
         }
-        let Some(withheld) = &mut self.withheld else { return sink.send(turn, QueryEvent::Delta(text)).await };
+        let Some(withheld) = &mut self.withheld else {
+            return sink.send(turn, QueryEvent::Delta(text)).await;
+        };
         if withheld.len() + text.len() > MAX_WITHHELD {
             return Err(UpstreamError::unavailable("its answer is too large").of(Part::Model));
         }

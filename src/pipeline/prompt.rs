@@ -60,7 +60,10 @@ mod tests {
         let found = references(&["one", "two", "three"]);
         let all = "Use the following context to answer:\n\n[d0] one\n\n[d1] two\n\n[d2] three";
         assert_eq!(context(&found, 1000).unwrap(), all);
-        assert_eq!(context(&found, all.len() - 1).unwrap(), "Use the following context to answer:\n\n[d0] one\n\n[d1] two");
+        assert_eq!(
+            context(&found, all.len() - 1).unwrap(),
+            "Use the following context to answer:\n\n[d0] one\n\n[d1] two"
+        );
         assert_eq!(context(&references(&[]), 1000), None);
     }
 

@@ -47,7 +47,11 @@ pub struct QueryStream {
     _cancel: DropGuard,
 }
 
-pub(super) fn channel(query_id: QueryId, capacity: usize, client: CancellationToken) -> (EventSink, QueryStream) {
+pub(super) fn channel(
+    query_id: QueryId,
+    capacity: usize,
+    client: CancellationToken,
+) -> (EventSink, QueryStream) {
     let (events, inbox) = mpsc::channel(capacity.max(1));
     let (last, last_inbox) = oneshot::channel();
     let sink = EventSink { events, last, first_event: None };

@@ -77,7 +77,9 @@ impl Part {
         match self {
             Self::Literal(literal) => *literal == c,
             Self::One | Self::Run => true,
-            Self::Set { ranges, negated } => ranges.iter().any(|(low, high)| (*low..=*high).contains(&c)) != *negated,
+            Self::Set { ranges, negated } => {
+                ranges.iter().any(|(low, high)| (*low..=*high).contains(&c)) != *negated
+            }
         }
     }
 }
@@ -114,13 +116,25 @@ mod tests {
     #[test]
     fn wildcards_and_sets_match_whole_addresses() {
         for (pattern, text) in [
-            ("*", "a@b.c"), ("", ""), ("*@X.com", "bob@x.com"), ("b?b@x.com", "bob@x.com"), ("*@*.org", "a@b.c.org"),
-            ("[a-c]ob@x.com", "bob@x.com"), ("[!a]ob@x.com", "bob@x.com"), ("[]]", "]"), ("a[", "a["), ("a**b", "axxb"),
+            ("*", "a@b.c"),
+            ("", ""),
+            ("*@X.com", "bob@x.com"),
+            ("b?b@x.com", "bob@x.com"),
+            ("*@*.org", "a@b.c.org"),
+            ("[a-c]ob@x.com", "bob@x.com"),
+            ("[!a]ob@x.com", "bob@x.com"),
+            ("[]]", "]"),
+            ("a[", "a["),
+            ("a**b", "axxb"),
         ] {
             assert!(matches(pattern, text), "{pattern} should match {text}");
         }
         for (pattern, text) in [
-            ("x.com", "bob@x.com"), ("*@x.com", "bob@x.com.evil"), ("?", ""), ("[!b]ob@x.com", "bob@x.com"), ("", "a"),
+            ("x.com", "bob@x.com"),
+            ("*@x.com", "bob@x.com.evil"),
+            ("?", ""),
+            ("[!b]ob@x.com", "bob@x.com"),
+            ("", "a"),
         ] {
             assert!(!matches(pattern, text), "{pattern} should not match {text}");
         }
@@ -129,8 +143,14 @@ mod tests {
     #[test]
     fn exact_beats_wildcards_and_longer_beats_shorter() {
         let order = ["*", "?*", "*@x.com", "b*@x.com", "b?b@x.com", "bob@x.com"];
-        assert!(order.windows(2).all(|pair| Pattern::new(pair[0]).specificity() <= Pattern::new(pair[1]).specificity()));
-        assert!(Pattern::new("*@a-very-long-domain.example").specificity() < Pattern::new("a@b").specificity());
+        assert!(
+            order
+                .windows(2)
+                .all(|pair| Pattern::new(pair[0]).specificity() <= Pattern::new(pair[1]).specificity())
+        );
+        assert!(
+            Pattern::new("*@a-very-long-domain.example").specificity() < Pattern::new("a@b").specificity()
+        );
     }
 
     proptest! {

@@ -36,7 +36,10 @@ impl Policies {
     pub fn new(store: &Store) -> Self {
         let types: [(TypeSpec, Build); 2] = [
             (TypeSpec::of::<access::Config>(access::NAME, access::DESCRIPTION, &[]), build_access),
-            (TypeSpec::of::<rate_limit::Config>(rate_limit::NAME, rate_limit::DESCRIPTION, &[]), build_rate_limit),
+            (
+                TypeSpec::of::<rate_limit::Config>(rate_limit::NAME, rate_limit::DESCRIPTION, &[]),
+                build_rate_limit,
+            ),
         ];
         Self { types: types.into(), tools: Tools { rate_counters: RateCounters::start(store) } }
     }
@@ -57,7 +60,8 @@ impl Policies {
         }
         let instances = by_type.into_iter().map(|(name, policies)| {
             let build = self.types.iter().find(|(spec, _)| spec.name() == name).map(|(_, build)| build);
-            let instance = build.ok_or_else(|| "unknown type".into()).and_then(|build| build(&self.tools, &policies));
+            let instance =
+                build.ok_or_else(|| "unknown type".into()).and_then(|build| build(&self.tools, &policies));
             instance.map_err(|_| Error::ConfigurationInvalid(Resource::Policy, policies[0].name.clone()))
         });
         Ok(PolicySet::new(instances.collect::<Result<_, _>>()?))

@@ -69,7 +69,9 @@ impl PolicySet {
             }
             match &verdict {
                 Ok(()) => verdict = Err(error),
-                Err(_) => tracing::warn!(policy = policy.policy_type(), cause = error.cause(), %error, "not settled"),
+                Err(_) => {
+                    tracing::warn!(policy = policy.policy_type(), cause = error.cause(), %error, "not settled")
+                }
             }
         }
         verdict

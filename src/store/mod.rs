@@ -21,6 +21,7 @@ mod rates;
 mod records;
 mod seal;
 mod tenants;
+mod upkeep;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -112,10 +113,13 @@ impl Store {
         connect::migrate(&self.inner.write, self.inner.lock_file.as_deref()).await
     }
 
-    /// Follows what other replicas change, until `shutdown`. Started once, after the migrations.
+    /// Follows what other replicas change and keeps the tables swept, until `shutdown`. Started once,
+    /// after the migrations.
     pub fn follow(&self, shutdown: CancellationToken) {
+        let (store, token) = (self.clone(), shutdown.clone());
+        self.inner.tasks.spawn(async move { feed::follow(&store, token).await });
         let store = self.clone();
-        self.inner.tasks.spawn(async move { feed::follow(&store, shutdown).await });
+        self.inner.tasks.spawn(async move { upkeep::run(&store, shutdown).await });
     }
 
     /// What has changed, for caches.

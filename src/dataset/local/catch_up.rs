@@ -21,7 +21,11 @@ const LOCKED: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// `NotFound` when the dataset is gone, `StoreUnavailable`, or `Internal` when the index fails.
-pub(super) async fn catch_up(store: &Store, dataset: AttachmentId, index: &Arc<LocalIndex>) -> Result<(), Error> {
+pub(super) async fn catch_up(
+    store: &Store,
+    dataset: AttachmentId,
+    index: &Arc<LocalIndex>,
+) -> Result<(), Error> {
     loop {
         let target = store.document_revision(dataset).await?;
         if index.cursor().map_err(Error::internal)?.revision >= target {

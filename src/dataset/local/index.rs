@@ -148,14 +148,20 @@ impl LocalIndex {
         Ok(References { documents, search_engine: super::NAME.to_owned() })
     }
 
-    fn load(&self, searcher: &Searcher, hit: &scoring::Hit, with_metadata: bool) -> tantivy::Result<Reference> {
+    fn load(
+        &self,
+        searcher: &Searcher,
+        hit: &scoring::Hit,
+        with_metadata: bool,
+    ) -> tantivy::Result<Reference> {
         let document: TantivyDocument = searcher.doc(hit.address)?;
         let text = |field| document.get_first(field).and_then(|value| value.as_str()).unwrap_or_default();
         Ok(Reference {
             document_id: text(self.fields.id).to_owned(),
             content: text(self.fields.content).to_owned(),
             similarity_score: hit.similarity,
-            metadata: with_metadata.then(|| serde_json::from_str(text(self.fields.metadata)).unwrap_or_default()),
+            metadata: with_metadata
+                .then(|| serde_json::from_str(text(self.fields.metadata)).unwrap_or_default()),
         })
     }
 }
@@ -174,10 +180,12 @@ fn open_or_create(folder: &Path) -> tantivy::Result<Index> {
 
 fn schema() -> (Schema, Fields) {
     let mut schema = Schema::builder();
-    let words = TextFieldIndexing::default().set_tokenizer(WORDS).set_index_option(IndexRecordOption::WithFreqs);
+    let words =
+        TextFieldIndexing::default().set_tokenizer(WORDS).set_index_option(IndexRecordOption::WithFreqs);
     let fields = Fields {
         id: schema.add_text_field("id", STRING | STORED | FAST),
-        content: schema.add_text_field("content", TextOptions::default().set_stored().set_indexing_options(words)),
+        content: schema
+            .add_text_field("content", TextOptions::default().set_stored().set_indexing_options(words)),
         metadata: schema.add_text_field("metadata", STORED),
     };
     (schema.build(), fields)

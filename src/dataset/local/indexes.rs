@@ -1,12 +1,6 @@
 //! The indexes of this process, opened when first needed.
 
-use std::{
-    collections::HashMap,
-    fs,
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, fs, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::sync::{Mutex, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -75,7 +69,13 @@ impl LocalIndexes {
 
     /// Waits until this process finds what was written up to `revision`; false when it does not within
     /// `patience`.
-    pub async fn reached(&self, dataset: AttachmentId, config: &Config, revision: i64, patience: Duration) -> bool {
+    pub async fn reached(
+        &self,
+        dataset: AttachmentId,
+        config: &Config,
+        revision: i64,
+        patience: Duration,
+    ) -> bool {
         self.open(dataset, config.language).await.reached(revision, patience).await
     }
 
@@ -108,7 +108,10 @@ impl Handle {
         index.reached(revision, deadline.saturating_duration_since(tokio::time::Instant::now())).await
     }
 
-    pub(super) fn search(&self, request: &crate::dataset::SearchRequest) -> tantivy::Result<crate::domain::References> {
+    pub(super) fn search(
+        &self,
+        request: &crate::dataset::SearchRequest,
+    ) -> tantivy::Result<crate::domain::References> {
         let index = self.0.borrow().clone();
         match index {
             Some(index) => index.search(request),
@@ -156,11 +159,15 @@ impl Keeper {
         }
     }
 
-    async fn opened(&self, announce: &watch::Sender<Option<Arc<LocalIndex>>>) -> Result<Arc<LocalIndex>, Error> {
+    async fn opened(
+        &self,
+        announce: &watch::Sender<Option<Arc<LocalIndex>>>,
+    ) -> Result<Arc<LocalIndex>, Error> {
         if let Some(index) = announce.borrow().clone() {
             return Ok(index);
         }
-        let (folder, language) = (folder(&self.indexes.inner.root, self.dataset, self.language), self.language);
+        let (folder, language) =
+            (folder(&self.indexes.inner.root, self.dataset, self.language), self.language);
         let opened = tokio::task::spawn_blocking(move || LocalIndex::open(&folder, language));
         let index = Arc::new(opened.await.map_err(Error::internal)?.map_err(Error::internal)?);
         announce.send_replace(Some(Arc::clone(&index)));

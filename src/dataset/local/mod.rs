@@ -23,7 +23,8 @@ use crate::{
 };
 
 pub const NAME: &str = "local";
-pub(super) const DESCRIPTION: &str = "Documents kept by the service itself and searched by BM25. Nothing else to run.";
+pub(super) const DESCRIPTION: &str =
+    "Documents kept by the service itself and searched by BM25. Nothing else to run.";
 
 /// How long a search waits for an index that is being made.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -55,7 +56,8 @@ impl Dataset for LocalDataset {
         let request = request.clone();
         // Scoring is a few milliseconds of work at worst, and none of it waits.
         let found = tokio::task::spawn_blocking(move || index.search(&request)).await;
-        let failed = |cause: crate::error::Cause| UpstreamError::unavailable("its index failed").because(cause);
+        let failed =
+            |cause: crate::error::Cause| UpstreamError::unavailable("its index failed").because(cause);
         found.map_err(|e| failed(e.into()))?.map_err(|e| failed(e.into()))
     }
 

@@ -90,7 +90,9 @@ fn occurrences(segments: &[SegmentReader], term: &Term) -> tantivy::Result<Occur
     let mut found = Vec::new();
     for (segment, reader) in (0_u32..).zip(segments) {
         let inverted = reader.inverted_index(term.field())?;
-        let Some(mut postings) = inverted.read_postings(term, IndexRecordOption::WithFreqs)? else { continue };
+        let Some(mut postings) = inverted.read_postings(term, IndexRecordOption::WithFreqs)? else {
+            continue;
+        };
         let mut document = postings.doc();
         while document != TERMINATED {
             if !reader.is_deleted(document) {

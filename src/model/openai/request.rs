@@ -6,7 +6,12 @@ use crate::model::ChatRequest;
 
 /// Always streamed, with the usage at the end. `extras` come first, so that nothing of ours can be
 /// overridden by them.
-pub(super) fn body(model: &str, system_prompt: &str, request: &ChatRequest, renamed: bool) -> Map<String, Value> {
+pub(super) fn body(
+    model: &str,
+    system_prompt: &str,
+    request: &ChatRequest,
+    renamed: bool,
+) -> Map<String, Value> {
     let options = &request.options;
     let mut body = options.extras.clone();
     let max_tokens = if renamed { "max_completion_tokens" } else { "max_tokens" };
@@ -29,6 +34,9 @@ pub(super) fn body(model: &str, system_prompt: &str, request: &ChatRequest, rena
 
 fn messages(system_prompt: &str, request: &ChatRequest) -> Vec<Value> {
     let system = (!system_prompt.is_empty()).then(|| json!({"role": "system", "content": system_prompt}));
-    let rest = request.messages.iter().map(|message| json!({"role": message.role.name(), "content": message.content}));
+    let rest = request
+        .messages
+        .iter()
+        .map(|message| json!({"role": message.role.name(), "content": message.content}));
     system.into_iter().chain(rest).collect()
 }

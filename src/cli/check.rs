@@ -1,0 +1,48 @@
+//! `check`: for people, containers and scripts.
+
+use std::{process::ExitCode, time::Duration};
+
+use clap::Args;
+use syft_endpoints::error::Cause;
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
+
+use super::client::connect;
+
+#[derive(Args)]
+pub(super) struct Check {
+    /// The server
+    #[arg(long, value_name = "URL", env = "SYFT_SERVER", default_value = "http://127.0.0.1:8080")]
+    server: String,
+    /// How long to wait for its answer, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 5)]
+    timeout: u64,
+    /// A JSON object instead of a word
+    #[arg(long)]
+    json: bool,
+}
+
+impl Check {
+    /// Status 0 when the server is serving, else 1.
+    pub(super) async fn run(self) -> Result<ExitCode, Cause> {
+        let limit = Duration::from_secs(self.timeout);
+        let status = match tokio::time::timeout(limit, ask(&self.server)).await {
+            Ok(status) => status?,
+            Err(_) => return Err("the server did not answer in time".into()),
+        };
+        let name = status.as_str_name();
+        if self.json {
+            println!("{}", serde_json::json!({"server": self.server, "status": name}));
+        } else {
+            println!("{name}");
+        }
+        Ok(if status == ServingStatus::Serving { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+async fn ask(server: &str) -> Result<ServingStatus, Cause> {
+    let mut health = HealthClient::new(connect(server).await?);
+    let answer = health.check(HealthCheckRequest { service: String::new() }).await?;
+    Ok(answer.into_inner().status())
+}

@@ -1,0 +1,116 @@
+//! A connection to a running server.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::Args;
+use syft_endpoints::{
+    error::Cause,
+    proto::{
+        access_service_client::AccessServiceClient, dataset_service_client::DatasetServiceClient,
+        endpoint_service_client::EndpointServiceClient, model_service_client::ModelServiceClient,
+        policy_service_client::PolicyServiceClient,
+    },
+};
+use tonic::{
+    Request, Status,
+    metadata::{Ascii, MetadataValue},
+    service::{Interceptor, interceptor::InterceptedService},
+    transport::{Channel, Endpoint},
+};
+
+/// Which server, and as whom.
+#[derive(Args, Clone)]
+pub(super) struct ClientArgs {
+    /// The server
+    #[arg(long, value_name = "URL", env = "SYFT_SERVER", default_value = "http://127.0.0.1:8080")]
+    pub(super) server: String,
+    /// API key or admin key [default: the admin key in the data folder]
+    #[arg(long, value_name = "KEY", env = "SYFT_API_KEY", hide_env_values = true)]
+    pub(super) key: Option<String>,
+    /// Tenant, on a server that has several
+    #[arg(long, value_name = "NAME", env = "SYFT_TENANT")]
+    pub(super) tenant: Option<String>,
+}
+
+/// A connection that carries credentials.
+#[derive(Clone)]
+pub(super) struct Client {
+    channel: Channel,
+    credentials: Credentials,
+}
+
+type Authorized = InterceptedService<Channel, Credentials>;
+
+#[derive(Clone)]
+pub(super) struct Credentials {
+    authorization: Option<MetadataValue<Ascii>>,
+    tenant: Option<MetadataValue<Ascii>>,
+}
+
+impl ClientArgs {
+    pub(super) async fn connect(&self) -> Result<Client, Cause> {
+        let key = self.key.clone().or_else(local_admin_key);
+        let authorization = key.map(|key| format!("Bearer {key}").parse()).transpose();
+        let authorization = authorization.map_err(|_| "the key has characters that a header cannot carry")?;
+        let tenant = self.tenant.as_deref().map(str::parse).transpose();
+        let tenant = tenant.map_err(|_| "the tenant has characters that a header cannot carry")?;
+        let channel = connect(&self.server).await?;
+        Ok(Client { channel, credentials: Credentials { authorization, tenant } })
+    }
+}
+
+/// Opens a connection.
+pub(super) async fn connect(server: &str) -> Result<Channel, Cause> {
+    if server.starts_with("https:") {
+        return Err("TLS is not offered yet: use http:// and a tunnel".into());
+    }
+    let endpoint = Endpoint::from_shared(server.to_owned())
+        .map_err(|_| format!("'{server}' is not a URL"))?
+        .connect_timeout(Duration::from_secs(5))
+        // Many small pieces reach a slow terminal: a large window keeps the server from closing on us.
+        .initial_stream_window_size(16 << 20)
+        .initial_connection_window_size(16 << 20);
+    endpoint.connect().await.map_err(|_| format!("no server answers at {server}").into())
+}
+
+impl Client {
+    pub(super) fn endpoints(&self) -> EndpointServiceClient<Authorized> {
+        EndpointServiceClient::with_interceptor(self.channel.clone(), self.credentials.clone())
+            .max_decoding_message_size(16 << 20)
+    }
+
+    pub(super) fn datasets(&self) -> DatasetServiceClient<Authorized> {
+        DatasetServiceClient::with_interceptor(self.channel.clone(), self.credentials.clone())
+    }
+
+    pub(super) fn models(&self) -> ModelServiceClient<Authorized> {
+        ModelServiceClient::with_interceptor(self.channel.clone(), self.credentials.clone())
+    }
+
+    pub(super) fn policies(&self) -> PolicyServiceClient<Authorized> {
+        PolicyServiceClient::with_interceptor(self.channel.clone(), self.credentials.clone())
+    }
+
+    pub(super) fn access(&self) -> AccessServiceClient<Authorized> {
+        AccessServiceClient::with_interceptor(self.channel.clone(), self.credentials.clone())
+    }
+}
+
+impl Interceptor for Credentials {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(authorization) = &self.authorization {
+            request.metadata_mut().insert("authorization", authorization.clone());
+        }
+        if let Some(tenant) = &self.tenant {
+            request.metadata_mut().insert("x-tenant-name", tenant.clone());
+        }
+        Ok(request)
+    }
+}
+
+/// The key of a server that runs on this machine as this user.
+fn local_admin_key() -> Option<String> {
+    let folder = syft_endpoints::config::Config::default().data_dir;
+    let folder = std::env::var_os("SYFT_DATA_DIR").map_or(folder, PathBuf::from);
+    std::fs::read_to_string(folder.join("admin.key")).ok().map(|key| key.trim().to_owned())
+}

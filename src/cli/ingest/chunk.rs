@@ -1,0 +1,144 @@
+//! Texts cut into documents: at headings, then at paragraphs, then wherever they are too long.
+
+/// Bytes of one piece, as near as paragraphs allow.
+const TARGET: usize = 1200;
+/// Bytes of one piece at most.
+const LIMIT: usize = 4000;
+
+/// A piece of a text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::cli) struct Piece {
+    /// The headings it stands under, outermost first.
+    pub(in crate::cli) headings: Vec<String>,
+    pub(in crate::cli) text: String,
+}
+
+/// Cuts a text. Lines that begin with `#` are headings, and begin a piece.
+pub(in crate::cli) fn pieces(text: &str) -> Vec<Piece> {
+    let mut pieces = Vec::new();
+    let mut headings: Vec<(usize, String)> = Vec::new();
+    let mut open = String::new();
+    let mut fenced = false;
+    for paragraph in paragraphs(text) {
+        let heading = heading(paragraph).filter(|_| !fenced);
+        if paragraph.lines().filter(|line| line.trim_start().starts_with("```")).count() % 2 == 1 {
+            fenced = !fenced;
+        }
+        if heading.is_some() || open.len() + paragraph.len() > TARGET {
+            close(&mut pieces, &headings, &mut open);
+        }
+        if let Some((depth, title)) = heading {
+            headings.retain(|(above, _)| *above < depth);
+            headings.push((depth, title.to_owned()));
+        }
+        for part in split(paragraph) {
+            if open.len() + part.len() > LIMIT {
+                close(&mut pieces, &headings, &mut open);
+            }
+            if !open.is_empty() {
+                open.push_str("\n\n");
+            }
+            open.push_str(part);
+        }
+    }
+    close(&mut pieces, &headings, &mut open);
+    pieces
+}
+
+fn close(pieces: &mut Vec<Piece>, headings: &[(usize, String)], open: &mut String) {
+    let text = std::mem::take(open);
+    // A heading with nothing under it says what the next one says.
+    if text.trim().is_empty() || text.lines().all(|line| heading(line).is_some()) {
+        return;
+    }
+    let headings = headings.iter().map(|(_, title)| title.clone()).collect();
+    pieces.push(Piece { headings, text });
+}
+
+/// Runs of lines without an empty one; a heading is a paragraph of its own.
+fn paragraphs(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        rest = rest.trim_start_matches(['\n', '\r']);
+        if rest.trim().is_empty() {
+            return None;
+        }
+        let mut end = 0;
+        for line in rest.split_inclusive('\n') {
+            if line.trim().is_empty() || (end > 0 && heading(line).is_some()) {
+                break;
+            }
+            end += line.len();
+            if heading(line).is_some() {
+                break;
+            }
+        }
+        let (paragraph, tail) = rest.split_at(end.max(1).min(rest.len()));
+        rest = tail;
+        Some(paragraph.trim_end())
+    })
+    .filter(|paragraph| !paragraph.trim().is_empty())
+}
+
+fn heading(paragraph: &str) -> Option<(usize, &str)> {
+    let title = paragraph.trim_start_matches('#');
+    let depth = paragraph.len() - title.len();
+    ((1..=6).contains(&depth) && title.starts_with(' ') && !title.contains('\n'))
+        .then(|| (depth, title.trim()))
+}
+
+/// A paragraph that is too long, cut at white space where there is some.
+fn split(paragraph: &str) -> Vec<&str> {
+    let (mut parts, mut rest) = (Vec::new(), paragraph);
+    while rest.len() > LIMIT {
+        let limit = rest.floor_char_boundary(LIMIT);
+        let cut = rest[..limit].rfind(char::is_whitespace).filter(|cut| *cut > 0).unwrap_or(limit);
+        let (part, tail) = rest.split_at(cut);
+        parts.push(part);
+        rest = tail.trim_start();
+    }
+    parts.push(rest);
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{LIMIT, pieces};
+
+    #[test]
+    fn texts_are_cut_at_headings_and_paragraphs() {
+        let long = "word ".repeat(250);
+        let text = format!("# One\nintro\n## Two\n{long}\n\n{long}\n# Three\n\n## Four\nend");
+        let found = pieces(&text);
+        let headings: Vec<String> = found.iter().map(|piece| piece.headings.join("/")).collect();
+        assert_eq!(headings, ["One", "One/Two", "One/Two", "Three/Four"]);
+        assert_eq!(found[3].text, "## Four\n\nend");
+    }
+
+    #[test]
+    fn a_heading_inside_code_is_no_heading() {
+        let found = pieces("# Title\n\n```sh\n\n# comment\n\n```\n\nend");
+        assert_eq!(found.len(), 1, "{found:?}");
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_lost_and_nothing_is_too_long(text in "(# ?|[a-zé]{1,9}|\n| ){0,200}") {
+            let words = |text: &str| text.split_whitespace().filter(|w| !w.starts_with('#')).collect::<Vec<_>>().join(" ");
+            let found = pieces(&text);
+            prop_assert!(found.iter().all(|piece| piece.text.len() <= LIMIT + 2));
+            let kept: String = found.iter().map(|piece| words(&piece.text)).collect::<Vec<_>>().join(" ");
+            for word in words(&kept).split(' ') {
+                prop_assert!(text.contains(word));
+            }
+        }
+
+        #[test]
+        fn long_texts_are_cut(text in "[a-z]{0,9000}") {
+            let found = pieces(&text);
+            prop_assert_eq!(found.iter().map(|piece| piece.text.len()).sum::<usize>(), text.len());
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! `ingest`: files to documents, over the public API.
+
+pub(super) mod chunk;
+mod read;
+
+pub(super) use read::text_documents;
+
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use syft_endpoints::{
+    error::Cause,
+    proto::{CreateDatasetRequest, Dataset, Document, IngestDocumentsRequest},
+};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Code;
+
+use super::{
+    client::{Client, ClientArgs},
+    output::failure,
+};
+
+/// Documents in one message.
+const PER_MESSAGE: usize = 64;
+
+#[derive(Args)]
+pub(super) struct Ingest {
+    /// The dataset's name
+    dataset: String,
+    /// Files and folders
+    #[arg(required = true)]
+    paths: Vec<PathBuf>,
+    #[command(flatten)]
+    client: ClientArgs,
+    /// Create the dataset if there is none of that name
+    #[arg(long)]
+    create: bool,
+    /// A JSON object at the end instead of a progress bar
+    #[arg(long)]
+    json: bool,
+}
+
+impl Ingest {
+    /// Files that cannot be read are told and passed over; the exit status says so.
+    pub(super) async fn run(self) -> Result<ExitCode, Cause> {
+        let client = self.client.connect().await?;
+        if self.create {
+            create(&client, &self.dataset).await?;
+        }
+        let files = read::files(&self.paths)?;
+        let bar = progress(files.len(), self.json);
+        let mut failed = 0;
+        let (outgoing, messages) = mpsc::channel(4);
+        let upload = upload(&client, &self.dataset, messages);
+        let reading = async {
+            for file in &files {
+                match read::documents(file) {
+                    Ok(documents) => send(&outgoing, documents).await,
+                    Err(error) => {
+                        failed += 1;
+                        bar.suspend(|| eprintln!("{}: {error}", file.path.display()));
+                    }
+                }
+                bar.inc(1);
+            }
+            drop(outgoing);
+        };
+        let ((), stored) = tokio::join!(reading, upload);
+        bar.finish_and_clear();
+        let stored = stored?;
+        if self.json {
+            println!(
+                "{}",
+                serde_json::json!({"files": files.len() - failed, "failed": failed, "documents": stored})
+            );
+        } else {
+            println!("{stored} documents from {} files are stored and searchable", files.len() - failed);
+        }
+        Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+/// Sends documents in one stream and returns how many the server has acknowledged.
+pub(super) async fn upload(
+    client: &Client,
+    dataset: &str,
+    mut messages: mpsc::Receiver<Vec<Document>>,
+) -> Result<i64, Cause> {
+    let (outgoing, stream) = mpsc::channel(4);
+    let begin = IngestDocumentsRequest { dataset: dataset.to_owned(), documents: Vec::new() };
+    let feeding = async move {
+        let mut next = Some(begin);
+        while let Some(message) = next {
+            if outgoing.send(message).await.is_err() {
+                return;
+            }
+            next = messages
+                .recv()
+                .await
+                .map(|documents| IngestDocumentsRequest { documents, ..Default::default() });
+        }
+    };
+    let mut datasets = client.datasets();
+    let acknowledging = async {
+        let call = datasets.ingest_documents(ReceiverStream::new(stream)).await;
+        let mut acknowledged = call.map_err(|status| failure(&status))?.into_inner();
+        let mut stored = 0;
+        while let Some(batch) = acknowledged.message().await.map_err(|status| failure(&status))? {
+            stored = batch.acknowledged;
+        }
+        Ok(stored)
+    };
+    let ((), stored) = tokio::join!(feeding, acknowledging);
+    stored
+}
+
+async fn send(outgoing: &mpsc::Sender<Vec<Document>>, documents: Vec<Document>) {
+    for message in documents.chunks(PER_MESSAGE) {
+        // A closed channel means that the upload has failed, and it says why.
+        let _ = outgoing.send(message.to_vec()).await;
+    }
+}
+
+async fn create(client: &Client, name: &str) -> Result<(), Cause> {
+    let dataset = Dataset { name: name.to_owned(), dtype: "local".to_owned(), ..Dataset::default() };
+    match client.datasets().create_dataset(CreateDatasetRequest { dataset: Some(dataset) }).await {
+        Err(status) if status.code() != Code::AlreadyExists => Err(failure(&status)),
+        _ => Ok(()),
+    }
+}
+
+fn progress(files: usize, quiet: bool) -> ProgressBar {
+    let bar = ProgressBar::new(files as u64);
+    if quiet {
+        bar.set_draw_target(ProgressDrawTarget::hidden());
+    }
+    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} files  {elapsed}  {msg}") {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}

@@ -1,0 +1,115 @@
+//! Commands: the service itself, and clients of it.
+
+mod check;
+mod client;
+mod demo;
+mod ingest;
+mod key;
+mod output;
+mod query;
+mod serve;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+use syft_endpoints::{
+    config::{Config, Problems},
+    error::Cause,
+    telemetry,
+};
+
+/// Exit status when the command line or the configuration is wrong, as `sysexits.h` has it.
+const USAGE: u8 = 64;
+
+/// Endpoints of a Syft Space over gRPC, with streaming answers.
+#[derive(Parser)]
+#[command(version, about, long_about = None, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the service
+    Serve(serve::Serve),
+    /// Run a service with example data, ask it one question, keep serving
+    Demo(demo::Demo),
+    /// Ask an endpoint and print the answer as it is made
+    Query(query::Query),
+    /// Load files and folders into a local dataset (.txt .md .html .json .jsonl .csv)
+    Ingest(ingest::Ingest),
+    /// Create, list and revoke API keys
+    #[command(subcommand)]
+    Key(key::Key),
+    /// Bring the database's schema up to date and exit
+    Migrate(serve::Migrate),
+    /// Ask a running server whether it is healthy; the exit status says so
+    Check(check::Check),
+}
+
+/// What the commands that open the database have in common.
+#[derive(Args, Clone, Default)]
+struct ConfigArgs {
+    /// Configuration file (TOML)
+    #[arg(long, value_name = "FILE", env = "SYFT_CONFIG")]
+    config: Option<PathBuf>,
+    /// Folder of the embedded database, indexes and generated keys [default: ~/.syft-endpoints]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// sqlite:///path/to/file or postgres://user:password@host/name [default: SQLite in the data folder]
+    #[arg(long, value_name = "URL")]
+    database_url: Option<String>,
+    /// error, warn, info, debug or trace [default: info]
+    #[arg(long, value_name = "LEVEL")]
+    log_level: Option<String>,
+}
+
+impl Cli {
+    pub(crate) fn run(self) -> ExitCode {
+        let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => return fail(&error.into()),
+        };
+        let done = runtime.block_on(self.command.run());
+        runtime.shutdown_background();
+        done.unwrap_or_else(|error| fail(&error))
+    }
+}
+
+impl Command {
+    async fn run(self) -> Result<ExitCode, Cause> {
+        match self {
+            Self::Serve(serve) => serve.run().await,
+            Self::Demo(demo) => demo.run().await,
+            Self::Query(query) => query.run().await,
+            Self::Ingest(ingest) => ingest.run().await,
+            Self::Key(key) => key.run().await,
+            Self::Migrate(migrate) => migrate.run().await,
+            Self::Check(check) => check.run().await,
+        }
+    }
+}
+
+impl ConfigArgs {
+    /// The configuration, with `more` over these flags; logs go where it says from here on.
+    fn load(self, more: Vec<(&'static str, String)>) -> Result<Config, Cause> {
+        let file = match &self.config {
+            Some(path) => std::fs::read_to_string(path)
+                .map_err(|error| Problems(vec![format!("cannot read {}: {error}", path.display())]))?,
+            None => String::new(),
+        };
+        let mut flags = more;
+        flags.extend(self.data_dir.map(|dir| ("data_dir", dir.display().to_string())));
+        flags.extend(self.database_url.map(|url| ("store.url", url)));
+        flags.extend(self.log_level.map(|level| ("log.level", level)));
+        let config = Config::load(&file, std::env::vars(), flags)?;
+        telemetry::init(&config.log).map_err(|error| Problems(vec![error.to_string()]))?;
+        Ok(config)
+    }
+}
+
+fn fail(error: &Cause) -> ExitCode {
+    eprintln!("error: {error}");
+    ExitCode::from(if error.is::<Problems>() { USAGE } else { 1 })
+}

@@ -1,0 +1,114 @@
+//! What a person or a script reads.
+
+use std::io::{self, IsTerminal, Write};
+
+use serde_json::{Value, json};
+use syft_endpoints::{
+    error::Cause,
+    proto::{Completed, Reference, References, stream_query_response::Event},
+};
+use tonic::Status;
+use tonic_types::StatusExt;
+
+/// Prints an answer as it comes: for people, or one JSON object per event.
+pub(super) struct Answer {
+    json: bool,
+    color: bool,
+}
+
+impl Answer {
+    pub(super) fn new(json: bool) -> Self {
+        Self { json, color: !json && io::stdout().is_terminal() }
+    }
+
+    pub(super) fn print(&self, event: Event) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        match event {
+            event if self.json => writeln!(out, "{}", as_json(event))?,
+            Event::References(found) => self.references(&mut out, &found)?,
+            Event::Delta(delta) => out.write_all(delta.content.as_bytes())?,
+            Event::Completed(end) => writeln!(out, "\n{}", self.dim(&summary(&end)))?,
+        }
+        out.flush()
+    }
+
+    fn references(&self, out: &mut impl Write, found: &References) -> io::Result<()> {
+        if found.documents.is_empty() {
+            return writeln!(out, "{}", self.dim("no references above the threshold"));
+        }
+        for document in &found.documents {
+            let line =
+                format!("{:.2}  {}  {}", document.similarity_score, document.document_id, excerpt(document));
+            writeln!(out, "{}", self.dim(&line))?;
+        }
+        writeln!(out)
+    }
+
+    fn dim(&self, text: &str) -> String {
+        if self.color { format!("\x1b[2m{text}\x1b[0m") } else { text.to_owned() }
+    }
+}
+
+/// A failed call, with everything the server said about it.
+pub(super) fn failure(status: &Status) -> Cause {
+    let details = status.get_error_details();
+    let reason = details.error_info().map_or_else(|| status.code().to_string(), |info| info.reason.clone());
+    let mut text = format!("{}: {}", reason, status.message());
+    if let Some(wait) = details.retry_info().and_then(|retry| retry.retry_delay) {
+        text.push_str(&format!(" (try again in {:.1}s)", wait.as_secs_f64()));
+    }
+    if let Some(query_id) = status.metadata().get("x-query-id").and_then(|id| id.to_str().ok()) {
+        text.push_str(&format!(" [query {query_id}]"));
+    }
+    text.into()
+}
+
+/// The beginning of a document's text, on one line, without anything a terminal would obey.
+fn excerpt(document: &Reference) -> String {
+    let plain: String = document.content.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let words: Vec<&str> = plain.split_whitespace().collect();
+    let line = words.join(" ");
+    match line.char_indices().nth(80) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
+}
+
+fn summary(end: &Completed) -> String {
+    let Some(completion) = &end.completion else { return format!("query {}", end.query_id) };
+    let usage = completion.usage.unwrap_or_default();
+    let about = if usage.estimated { "about " } else { "" };
+    format!(
+        "{} · {about}{} tokens read, {about}{} written · query {}",
+        completion.model, usage.prompt_tokens, usage.completion_tokens, end.query_id
+    )
+}
+
+fn as_json(event: Event) -> Value {
+    match event {
+        Event::References(found) => {
+            let documents = found.documents.iter().map(|document| {
+                json!({
+                    "document_id": document.document_id,
+                    "content": document.content,
+                    "similarity_score": document.similarity_score,
+                })
+            });
+            json!({"references": documents.collect::<Vec<_>>()})
+        }
+        Event::Delta(delta) => json!({"delta": delta.content}),
+        Event::Completed(end) => {
+            let completion = end.completion.unwrap_or_default();
+            let usage = completion.usage.unwrap_or_default();
+            json!({"completed": {
+                "query_id": end.query_id,
+                "model": completion.model,
+                "usage": {
+                    "prompt_tokens": usage.prompt_tokens,
+                    "completion_tokens": usage.completion_tokens,
+                    "estimated": usage.estimated,
+                },
+            }})
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! `serve` and `migrate`.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use syft_endpoints::{
+    app::{self, App},
+    error::Cause,
+};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::ConfigArgs;
+
+#[derive(Args)]
+pub(super) struct Serve {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Address and port; port 0 chooses a free one [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+}
+
+#[derive(Args)]
+pub(super) struct Migrate {
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+impl Serve {
+    /// Serves until SIGTERM or SIGINT. Says where on standard output, once it is ready.
+    pub(super) async fn run(self) -> Result<ExitCode, Cause> {
+        let listen = self.listen.map(|address| ("server.listen", address));
+        let config = self.config.load(listen.into_iter().collect())?;
+        let shutdown = CancellationToken::new();
+        let signals = on_signal(shutdown.clone())?;
+        let app = App::build(config).await?;
+        println!("listening on {}", app.local_addr()?);
+        tokio::select! {
+            () = app.run(shutdown) => Ok(ExitCode::SUCCESS),
+            // The second signal: now.
+            status = signals => Ok(status),
+        }
+    }
+}
+
+impl Migrate {
+    pub(super) async fn run(self) -> Result<ExitCode, Cause> {
+        let config = self.config.load(Vec::new())?;
+        let store = app::open_store(&config).await?;
+        store.migrate().await.map_err(|error| error.cause().unwrap_or_else(|| error.to_string()))?;
+        store.close().await;
+        println!("the schema is up to date");
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Cancels `shutdown` at the first signal and returns at the second.
+pub(super) fn on_signal(shutdown: CancellationToken) -> Result<impl Future<Output = ExitCode>, Cause> {
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        let mut next = async || {
+            tokio::select! {
+                _ = term.recv() => {}
+                _ = int.recv() => {}
+            }
+        };
+        next().await;
+        shutdown.cancel();
+        next().await;
+        ExitCode::FAILURE
+    })
+}

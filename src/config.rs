@@ -1,0 +1,276 @@
+//! Configuration: flags over environment over a TOML file over defaults, as one value that is
+//! consumed. Every key is also a variable: `pipeline.max_running` is `SYFT_PIPELINE_MAX_RUNNING`.
+
+use std::{fmt, path::PathBuf};
+
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize, Serializer};
+use toml::{Table, Value};
+
+use crate::{identity, pipeline, server, store, telemetry, upstream};
+
+/// The whole configuration.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where the embedded database, the search indexes and generated keys are.
+    pub data_dir: PathBuf,
+    /// The owner's key. Empty: generated into the data folder; required with Postgres.
+    #[serde(serialize_with = "hidden")]
+    pub admin_api_key: SecretString,
+    /// Seals secrets in the database: 32 bytes in base64; more keys after commas open what they have
+    /// sealed. Empty: generated into the data folder; required with Postgres.
+    #[serde(serialize_with = "hidden")]
+    pub secret_key: SecretString,
+    /// From the signal to stop until calls are refused, in milliseconds: what a balancer needs to notice.
+    pub drain_delay_ms: u64,
+    /// How long running calls may go on after that, in milliseconds.
+    pub drain_grace_ms: u64,
+    pub server: server::Config,
+    pub store: store::Config,
+    pub pipeline: pipeline::Config,
+    pub upstream: upstream::Config,
+    pub identity: identity::Config,
+    pub log: telemetry::Config,
+}
+
+/// Everything that is wrong with a configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problems(pub Vec<String>);
+
+/// Names that the service's predecessor knows, and short ones, with the keys they stand for.
+const ALIASES: [(&str, &str); 7] = [
+    ("SYFT_DATABASE_URL", "store.url"),
+    ("SYFT_LISTEN", "server.listen"),
+    ("SYFT_OWNER_EMAIL", "identity.owner_email"),
+    ("SYFT_ENABLE_MULTI_TENANCY", "identity.enable_multi_tenancy"),
+    ("SYFT_DEFAULT_TENANT_NAME", "identity.default_tenant_name"),
+    ("SYFT_LOG_LEVEL", "log.level"),
+    ("SYFT_LOG_JSON", "log.json"),
+];
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data_dir: default_data_dir(),
+            admin_api_key: SecretString::default(),
+            secret_key: SecretString::default(),
+            drain_delay_ms: 0,
+            drain_grace_ms: 30_000,
+            server: server::Config::default(),
+            store: store::Config::default(),
+            pipeline: pipeline::Config::default(),
+            upstream: upstream::Config::default(),
+            identity: identity::Config::default(),
+            log: telemetry::Config::default(),
+        }
+    }
+}
+
+impl Config {
+    /// Puts a configuration together. `flags` are keys and values, as `store.url`.
+    ///
+    /// # Errors
+    /// Every key that is unknown, of the wrong type, or missing.
+    pub fn load(
+        file: &str,
+        environment: impl Iterator<Item = (String, String)>,
+        flags: Vec<(&'static str, String)>,
+    ) -> Result<Self, Problems> {
+        let mut problems = Vec::new();
+        let known = keys();
+        let mut table = file.parse::<Table>().unwrap_or_else(|error| {
+            problems.push(format!("the configuration file is not TOML: {}", error.message()));
+            Table::new()
+        });
+        for (name, value) in environment.filter(|(name, _)| name.starts_with("SYFT_")) {
+            match key_of(&name, &known) {
+                Some(key) => set(&mut table, key, scalar(key, &value)),
+                None if is_not_ours(&name) => {}
+                None => problems.push(format!("unknown environment variable {name}")),
+            }
+        }
+        for (key, value) in flags {
+            set(&mut table, key, scalar(key, &value));
+        }
+        problems.extend(leaves(&table).into_iter().filter_map(|(key, value)| problem_with(&key, value)));
+        let config: Self = match Value::Table(table).try_into() {
+            Ok(config) if problems.is_empty() => config,
+            Err(error) if problems.is_empty() => return Err(Problems(vec![first_line(&error)])),
+            _ => return Err(Problems(problems)),
+        };
+        config.complete()
+    }
+
+    /// Rules that concern several keys.
+    fn complete(mut self) -> Result<Self, Problems> {
+        use secrecy::ExposeSecret;
+
+        let mut problems = Vec::new();
+        if self.store.url.is_empty() {
+            self.store.url = format!("sqlite://{}", self.data_dir.join("syft.db").display());
+        }
+        let sqlite = self.store.url.starts_with("sqlite:");
+        if !sqlite && !self.store.url.starts_with("postgres:") && !self.store.url.starts_with("postgresql:") {
+            problems.push("store.url must begin with sqlite: or postgres:".to_owned());
+        }
+        let keys = [("SYFT_ADMIN_API_KEY", &self.admin_api_key), ("SYFT_SECRET_KEY", &self.secret_key)];
+        for (name, key) in keys {
+            if !sqlite && key.expose_secret().is_empty() {
+                problems.push(format!("{name} is required with Postgres: all replicas share it"));
+            }
+        }
+        let secret_key = self.secret_key.expose_secret();
+        if !secret_key.is_empty() && store::SecretBox::parse(secret_key).is_err() {
+            problems.push(format!("secret_key: {}", store::BadKey));
+        }
+        for (key, value) in [
+            ("pipeline.max_running", self.pipeline.max_running),
+            ("upstream.attempts", self.upstream.attempts),
+        ] {
+            if value == 0 {
+                problems.push(format!("{key} must be 1 or more"));
+            }
+        }
+        if problems.is_empty() { Ok(self) } else { Err(Problems(problems)) }
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("\n"))
+    }
+}
+
+impl std::error::Error for Problems {}
+
+/// Every key, dotted.
+fn keys() -> Vec<String> {
+    match Value::try_from(Config::default()) {
+        Ok(Value::Table(table)) => leaves(&table).into_iter().map(|(key, _)| key).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Variables of the command line's clients and of our tests, and those that Kubernetes sets for a
+/// service named `syft-endpoints`.
+fn is_not_ours(name: &str) -> bool {
+    let clients = ["SYFT_CONFIG", "SYFT_SERVER", "SYFT_API_KEY", "SYFT_TENANT"];
+    clients.contains(&name) || name.starts_with("SYFT_TEST_") || name.starts_with("SYFT_ENDPOINTS_")
+}
+
+fn key_of<'k>(variable: &str, known: &'k [String]) -> Option<&'k str> {
+    if let Some((_, key)) = ALIASES.iter().find(|(alias, _)| *alias == variable) {
+        return Some(key);
+    }
+    let named = |key: &&String| format!("SYFT_{}", key.replace('.', "_").to_uppercase()) == variable;
+    known.iter().find(named).map(String::as_str)
+}
+
+/// A value from a text: of the type its key has by default.
+fn scalar(key: &str, text: &str) -> Value {
+    let default = Value::try_from(Config::default()).ok();
+    let default =
+        default.as_ref().and_then(|table| key.split('.').try_fold(table, |table, part| table.get(part)));
+    let parsed = match default {
+        Some(Value::Integer(_)) => text.parse().map(Value::Integer).ok(),
+        Some(Value::Boolean(_)) => match text.to_lowercase().as_str() {
+            "true" | "1" | "yes" | "on" => Some(Value::Boolean(true)),
+            "false" | "0" | "no" | "off" | "" => Some(Value::Boolean(false)),
+            _ => None,
+        },
+        _ => None,
+    };
+    parsed.unwrap_or_else(|| Value::String(text.to_owned()))
+}
+
+fn set(table: &mut Table, key: &str, value: Value) {
+    let Some((section, rest)) = key.split_once('.') else {
+        table.insert(key.to_owned(), value);
+        return;
+    };
+    let section = table.entry(section.to_owned()).or_insert_with(|| Value::Table(Table::new()));
+    if let Value::Table(section) = section {
+        set(section, rest, value);
+    }
+}
+
+fn leaves(table: &Table) -> Vec<(String, Value)> {
+    table
+        .iter()
+        .flat_map(|(name, value)| match value {
+            Value::Table(inner) if !inner.is_empty() => {
+                leaves(inner).into_iter().map(|(key, value)| (format!("{name}.{key}"), value)).collect()
+            }
+            value => vec![(name.clone(), value.clone())],
+        })
+        .collect()
+}
+
+/// What is wrong with one key, looked at alone: so that all are told at once.
+fn problem_with(key: &str, value: Value) -> Option<String> {
+    let mut alone = Table::new();
+    set(&mut alone, key, value);
+    let error = Value::Table(alone).try_into::<Config>().err()?;
+    Some(format!("{key}: {}", first_line(&error)))
+}
+
+fn first_line(error: &toml::de::Error) -> String {
+    error.message().lines().next().unwrap_or("invalid").to_owned()
+}
+
+fn default_data_dir() -> PathBuf {
+    let home = std::env::var_os("HOME").map_or_else(|| PathBuf::from("."), PathBuf::from);
+    home.join(".syft-endpoints")
+}
+
+fn hidden<S: Serializer>(_secret: &SecretString, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str("")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Config;
+
+    fn load(
+        file: &str,
+        environment: &[(&str, &str)],
+        flags: &[(&'static str, &str)],
+    ) -> Result<Config, Vec<String>> {
+        let environment = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        let flags = flags.iter().map(|(k, v)| (*k, (*v).to_owned())).collect();
+        Config::load(file, environment, flags).map_err(|problems| problems.0)
+    }
+
+    #[test]
+    fn flags_win_over_environment_over_file() {
+        let file = "[pipeline]\nmax_running = 1\ntimeout_ms = 1\nbuffered_events = 1";
+        let environment =
+            [("SYFT_PIPELINE_MAX_RUNNING", "2"), ("SYFT_PIPELINE_TIMEOUT_MS", "2"), ("PATH", "x")];
+        let config = load(file, &environment, &[("pipeline.max_running", "3")]).unwrap();
+        let pipeline = config.pipeline;
+        assert_eq!((pipeline.max_running, pipeline.timeout_ms, pipeline.buffered_events), (3, 2, 1));
+    }
+
+    #[test]
+    fn all_problems_are_told_at_once_without_values() {
+        let file = "typo = 1\n[server]\nlisten = \"nowhere\"\n[store]\nurl = 5";
+        let problems = load(file, &[("SYFT_TYPO", "s3cret")], &[]).unwrap_err();
+        for expected in ["SYFT_TYPO", "typo", "server.listen", "store.url"] {
+            assert!(problems.iter().any(|problem| problem.contains(expected)), "{expected}: {problems:?}");
+        }
+        assert!(!problems.concat().contains("s3cret"));
+    }
+
+    #[test]
+    fn postgres_needs_keys_that_replicas_share() {
+        let problems = load("", &[("SYFT_DATABASE_URL", "postgres://x/y")], &[]).unwrap_err();
+        assert_eq!(problems.len(), 2, "{problems:?}");
+    }
+
+    #[test]
+    fn no_secret_is_shown() {
+        let config = load("", &[("SYFT_ADMIN_API_KEY", "s3cret")], &[]).unwrap();
+        assert!(!toml::to_string(&config).unwrap().contains("s3cret"));
+    }
+}

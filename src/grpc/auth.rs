@@ -1,0 +1,144 @@
+//! The layer that every call passes: who is calling, what the call needs, how long it may take.
+//! It runs before any body is read.
+
+use std::{
+    convert::Infallible,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures_util::future::{BoxFuture, FutureExt};
+use http::{HeaderMap, HeaderName, Request, Response, header::AUTHORIZATION};
+use tonic::{Code, Status};
+use tower::{Layer, Service};
+
+use super::{deadline, status::status};
+use crate::{
+    domain::{Caller, Scope},
+    error::{Ended, Error},
+    identity::{Credentials, Identity},
+};
+
+const SERVICES: &str = "/syft.space.v1.";
+const TENANT: HeaderName = HeaderName::from_static("x-tenant-name");
+/// Longest time a call that is not a query may take to answer.
+const CALL_LIMIT: Duration = Duration::from_secs(60);
+
+/// Puts [`Auth`] around a stack of services.
+#[derive(Clone)]
+pub(super) struct AuthLayer {
+    identity: Identity,
+}
+
+/// Authenticates and authorizes every call to our services; health and reflection pass.
+#[derive(Clone)]
+pub(super) struct Auth<S> {
+    identity: Identity,
+    inner: S,
+}
+
+impl AuthLayer {
+    pub(super) fn new(identity: Identity) -> Self {
+        Self { identity }
+    }
+}
+
+impl<S> Layer<S> for AuthLayer {
+    type Service = Auth<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Auth { identity: self.identity.clone(), inner }
+    }
+}
+
+impl<S, B, R> Service<Request<B>> for Auth<S>
+where
+    S: Service<Request<B>, Response = Response<R>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+    B: Send + 'static,
+    R: Default + Send + 'static,
+{
+    type Response = Response<R>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response<R>, Infallible>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let fresh = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, fresh);
+        let Some(method) = request.uri().path().strip_prefix(SERVICES).map(str::to_owned) else {
+            return inner.call(request).boxed();
+        };
+        let identity = self.identity.clone();
+        async move {
+            let (caller, timeout) = match admit(&identity, &method, request.headers()).await {
+                Ok(admitted) => admitted,
+                Err(error) => return Ok(status(error).into_http()),
+            };
+            request.extensions_mut().insert(caller);
+            if let Some(timeout) = timeout {
+                request.extensions_mut().insert(timeout);
+            }
+            let answer = inner.call(request).map(|response| response.map(clear));
+            if method.ends_with("Query") {
+                // The pipeline keeps the deadline, also of the body.
+                return answer.await;
+            }
+            let limit = timeout.map_or(CALL_LIMIT, |timeout| timeout.0.min(CALL_LIMIT));
+            let late = || Ok(status(Error::Ended(Ended::DeadlineExceeded)).into_http());
+            tokio::time::timeout(limit, answer).await.unwrap_or_else(|_| late())
+        }
+        .boxed()
+    }
+}
+
+async fn admit(
+    identity: &Identity,
+    method: &str,
+    headers: &HeaderMap,
+) -> Result<(Caller, Option<deadline::ClientTimeout>), Error> {
+    let scope = needed(method);
+    let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    let mut authorizations = headers.get_all(AUTHORIZATION).iter();
+    let (first, second) = (authorizations.next(), authorizations.next());
+    // Two credentials are none: somebody between us might read the other one.
+    let token = first.filter(|_| second.is_none()).and_then(|value| bearer(value.to_str().ok()?));
+    let credentials = Credentials { token, tenant: text(&TENANT), tenant_scoped: scope != Scope::Admin };
+    let caller = identity.identify(credentials).await?;
+    if !caller.may(scope) {
+        return Err(Error::ScopeMissing(scope.name()));
+    }
+    Ok((caller, deadline::parse(headers)?))
+}
+
+fn bearer(value: &str) -> Option<&str> {
+    let (scheme, token) = value.split_once(' ')?;
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+}
+
+/// What a method needs. A method that is not named here needs `manage`.
+fn needed(method: &str) -> Scope {
+    match method {
+        "EndpointService/Query" | "EndpointService/StreamQuery" => Scope::Query,
+        "AccessService/CreateTenant" | "AccessService/GetTenant" | "AccessService/ListTenants" => {
+            Scope::Admin
+        }
+        _ => Scope::Manage,
+    }
+}
+
+/// tonic calls a message that does not decode INTERNAL; it is the caller's mistake.
+fn clear<R: Default>(response: Response<R>) -> Response<R> {
+    match Status::from_header_map(response.headers()) {
+        Some(found) if is_undecodable(&found) => super::status::undecodable().into_http(),
+        _ => response,
+    }
+}
+
+pub(super) fn is_undecodable(found: &Status) -> bool {
+    found.code() == Code::Internal
+        && found.message().to_lowercase().contains("failed to decode protobuf message")
+}

@@ -1,0 +1,27 @@
+//! Between wire types and domain values. Wire types stop here.
+
+mod query;
+mod resources;
+
+pub(super) use query::{answer, event, parse_query, policy_metadata, references};
+pub(super) use resources::{
+    api_key, attachment_draft, dataset, document, endpoint, endpoint_change, endpoint_draft, health, labels,
+    model, page, policy, policy_change, policy_draft, scopes, stored_document, tenant, time_of, type_info,
+};
+
+use prost_types::Struct;
+
+use crate::{
+    domain::{Configuration, rules::violation},
+    error::{Rule, Violation},
+    proto,
+};
+
+/// A JSON object that a caller sent.
+///
+/// # Errors
+/// A violation at `field` when a number in it is not finite.
+fn object(field: &str, value: Option<Struct>) -> Result<Configuration, Violation> {
+    let object = proto::from_struct(value.unwrap_or_default());
+    object.ok_or_else(|| violation(field, Rule::NotFinite, "must have finite numbers only"))
+}

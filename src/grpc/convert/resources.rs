@@ -1,0 +1,264 @@
+//! Endpoints, datasets, models, policies, keys and tenants.
+
+use prost_types::{FieldMask, Timestamp};
+use time::OffsetDateTime;
+
+use super::object;
+use crate::{
+    catalog::{AttachmentDraft, EndpointDraft, PageRequest, PolicyDraft},
+    domain::{
+        ApiKey, Attachment, Configuration, Endpoint, EndpointChange, Health, Policy, ResponseType, Scope,
+        Tenant, TypeInfo,
+        rules::{Check, violation},
+    },
+    error::{Error, Rule},
+    proto::{self, to_struct},
+    store::StoredDocument,
+};
+
+/// New name and configuration of a policy.
+type PolicyChange = (Option<String>, Option<Configuration>);
+
+pub(in crate::grpc) fn endpoint(endpoint: Endpoint) -> proto::Endpoint {
+    let response_type = match endpoint.response_type {
+        ResponseType::Raw => proto::ResponseType::Raw,
+        ResponseType::Summary => proto::ResponseType::Summary,
+        ResponseType::Both => proto::ResponseType::Both,
+    };
+    proto::Endpoint {
+        id: endpoint.id.to_string(),
+        slug: endpoint.slug,
+        name: endpoint.name,
+        summary: endpoint.summary,
+        description: endpoint.description,
+        dataset_id: endpoint.dataset_id.map(|id| id.to_string()),
+        model_id: endpoint.model_id.map(|id| id.to_string()),
+        response_type: response_type.into(),
+        published: endpoint.published,
+        tags: endpoint.tags,
+        published_to: endpoint.published_to,
+        create_time: Some(timestamp(endpoint.created_at)),
+        update_time: Some(timestamp(endpoint.updated_at)),
+    }
+}
+
+pub(in crate::grpc) fn endpoint_draft(endpoint: Option<proto::Endpoint>) -> Result<EndpointDraft, Error> {
+    let endpoint = required("endpoint", endpoint)?;
+    let response_type = match proto::ResponseType::try_from(endpoint.response_type) {
+        Ok(proto::ResponseType::Unspecified) => None,
+        Ok(proto::ResponseType::Raw) => Some(ResponseType::Raw),
+        Ok(proto::ResponseType::Summary) => Some(ResponseType::Summary),
+        Ok(proto::ResponseType::Both) => Some(ResponseType::Both),
+        Err(_) => {
+            let message = "must be RESPONSE_TYPE_RAW, RESPONSE_TYPE_SUMMARY or RESPONSE_TYPE_BOTH";
+            return Err(Error::Invalid(vec![violation("endpoint.response_type", Rule::OneOf, message)]));
+        }
+    };
+    Ok(EndpointDraft {
+        slug: endpoint.slug,
+        name: endpoint.name,
+        summary: endpoint.summary,
+        description: endpoint.description,
+        dataset_id: endpoint.dataset_id,
+        model_id: endpoint.model_id,
+        response_type,
+        published: endpoint.published,
+        tags: endpoint.tags,
+    })
+}
+
+/// The slug, and what the mask says to change.
+pub(in crate::grpc) fn endpoint_change(
+    request: proto::UpdateEndpointRequest,
+) -> Result<(String, EndpointChange), Error> {
+    let endpoint = required("endpoint", request.endpoint)?;
+    let paths = mask(request.update_mask, &["name", "summary", "description", "tags", "published"])?;
+    let named = |name: &str| paths.iter().any(|path| path == name);
+    let change = EndpointChange {
+        name: named("name").then_some(endpoint.name),
+        summary: named("summary").then_some(endpoint.summary),
+        description: named("description").then_some(endpoint.description),
+        tags: named("tags").then_some(endpoint.tags),
+        published: named("published").then_some(endpoint.published),
+    };
+    Ok((endpoint.slug, change))
+}
+
+pub(in crate::grpc) fn dataset(found: Attachment) -> proto::Dataset {
+    proto::Dataset {
+        id: found.id.to_string(),
+        name: found.name,
+        dtype: found.dtype,
+        configuration: Some(to_struct(found.configuration)),
+        summary: found.summary,
+        tags: found.tags,
+        create_time: Some(timestamp(found.created_at)),
+        update_time: Some(timestamp(found.updated_at)),
+    }
+}
+
+pub(in crate::grpc) fn model(found: Attachment) -> proto::Model {
+    proto::Model {
+        id: found.id.to_string(),
+        name: found.name,
+        dtype: found.dtype,
+        configuration: Some(to_struct(found.configuration)),
+        summary: found.summary,
+        tags: found.tags,
+        create_time: Some(timestamp(found.created_at)),
+        update_time: Some(timestamp(found.updated_at)),
+    }
+}
+
+/// A dataset's or model's draft; `field` is the message's name in its request.
+pub(in crate::grpc) fn attachment_draft(
+    field: &str,
+    name: String,
+    dtype: String,
+    configuration: Option<prost_types::Struct>,
+) -> Result<AttachmentDraft, Error> {
+    let configuration = object(&format!("{field}.configuration"), configuration).map_err(|v| vec![v])?;
+    Ok(AttachmentDraft { name, dtype, configuration, ..AttachmentDraft::default() })
+}
+
+/// New summary and tags, as far as the mask names them.
+pub(in crate::grpc) fn labels(
+    update_mask: Option<FieldMask>,
+    summary: String,
+    tags: Vec<String>,
+) -> Result<(Option<String>, Option<Vec<String>>), Error> {
+    let paths = mask(update_mask, &["summary", "tags"])?;
+    let named = |name: &str| paths.iter().any(|path| path == name);
+    Ok((named("summary").then_some(summary), named("tags").then_some(tags)))
+}
+
+pub(in crate::grpc) fn policy(policy: Policy) -> proto::Policy {
+    proto::Policy {
+        id: policy.id.to_string(),
+        name: policy.name,
+        policy_type: policy.policy_type,
+        configuration: Some(to_struct(policy.configuration)),
+        endpoint_slug: policy.endpoint_slug,
+        create_time: Some(timestamp(policy.created_at)),
+        update_time: Some(timestamp(policy.updated_at)),
+    }
+}
+
+pub(in crate::grpc) fn policy_draft(policy: Option<proto::Policy>) -> Result<PolicyDraft, Error> {
+    let policy = required("policy", policy)?;
+    let configuration = object("policy.configuration", policy.configuration).map_err(|v| vec![v])?;
+    Ok(PolicyDraft {
+        name: policy.name,
+        policy_type: policy.policy_type,
+        configuration,
+        endpoint_slug: policy.endpoint_slug,
+    })
+}
+
+/// The id, and new name and configuration, as far as the mask names them.
+pub(in crate::grpc) fn policy_change(
+    request: proto::UpdatePolicyRequest,
+) -> Result<(String, PolicyChange), Error> {
+    let policy = required("policy", request.policy)?;
+    let paths = mask(request.update_mask, &["name", "configuration"])?;
+    let named = |name: &str| paths.iter().any(|path| path == name);
+    let configuration = object("policy.configuration", policy.configuration).map_err(|v| vec![v])?;
+    Ok((policy.id, (named("name").then_some(policy.name), named("configuration").then_some(configuration))))
+}
+
+pub(in crate::grpc) fn type_info(info: TypeInfo) -> proto::TypeInfo {
+    proto::TypeInfo {
+        name: info.name.to_owned(),
+        description: info.description.to_owned(),
+        config_schema: Some(to_struct(info.config_schema)),
+    }
+}
+
+pub(in crate::grpc) fn health(health: Health) -> proto::Health {
+    proto::Health { healthy: health.healthy, message: health.message }
+}
+
+pub(in crate::grpc) fn document(document: StoredDocument) -> proto::Document {
+    proto::Document {
+        id: document.id,
+        content: document.content,
+        metadata: Some(to_struct(document.metadata)),
+    }
+}
+
+pub(in crate::grpc) fn stored_document(document: proto::Document) -> Result<StoredDocument, Error> {
+    let metadata = object("documents.metadata", document.metadata).map_err(|v| vec![v])?;
+    Ok(StoredDocument { id: document.id, content: document.content, metadata })
+}
+
+pub(in crate::grpc) fn api_key(key: ApiKey) -> proto::ApiKey {
+    let scope = |scope: &Scope| match scope {
+        Scope::Query => proto::Scope::Query.into(),
+        Scope::Manage => proto::Scope::Manage.into(),
+        Scope::Admin => proto::Scope::Unspecified.into(),
+    };
+    proto::ApiKey {
+        id: key.id.to_string(),
+        name: key.name,
+        email: key.email,
+        scopes: key.scopes.iter().map(scope).collect(),
+        expire_time: key.expires_at.map(timestamp),
+        revoke_time: key.revoked_at.map(timestamp),
+        create_time: Some(timestamp(key.created_at)),
+    }
+}
+
+/// `None` for a scope that is not known.
+pub(in crate::grpc) fn scopes(scopes: &[i32]) -> Vec<Option<Scope>> {
+    let scope = |scope: &i32| match proto::Scope::try_from(*scope) {
+        Ok(proto::Scope::Query) => Some(Scope::Query),
+        Ok(proto::Scope::Manage) => Some(Scope::Manage),
+        _ => None,
+    };
+    scopes.iter().map(scope).collect()
+}
+
+pub(in crate::grpc) fn tenant(tenant: Tenant) -> proto::Tenant {
+    proto::Tenant {
+        id: tenant.id.to_string(),
+        name: tenant.name,
+        display_name: tenant.display_name,
+        active: tenant.active,
+        create_time: Some(timestamp(tenant.created_at)),
+    }
+}
+
+pub(in crate::grpc) fn page(size: i32, token: String) -> PageRequest {
+    PageRequest { size, token }
+}
+
+/// A moment that a caller named.
+pub(in crate::grpc) fn time_of(field: &str, at: Option<Timestamp>) -> Result<Option<OffsetDateTime>, Error> {
+    let Some(at) = at else { return Ok(None) };
+    let nanos = i128::from(at.seconds) * 1_000_000_000 + i128::from(at.nanos);
+    let moment = OffsetDateTime::from_unix_timestamp_nanos(nanos);
+    let outside = |_| vec![violation(field, Rule::Pattern, "is not a moment between the years 1 and 9999")];
+    Ok(Some(moment.map_err(outside)?))
+}
+
+fn required<T>(field: &str, message: Option<T>) -> Result<T, Error> {
+    message.ok_or_else(|| Error::Invalid(vec![violation(field, Rule::Missing, "is required")]))
+}
+
+fn mask(mask: Option<FieldMask>, known: &[&str]) -> Result<Vec<String>, Error> {
+    let paths = mask.unwrap_or_default().paths;
+    let mut check = Check::default();
+    if paths.is_empty() {
+        check.fail("update_mask", Rule::Missing, "is required");
+    }
+    for path in paths.iter().filter(|path| !known.contains(&path.as_str())) {
+        let message = format!("'{}' cannot be changed", path.escape_debug());
+        check.fail("update_mask", Rule::Immutable, message);
+    }
+    check.finish()?;
+    Ok(paths)
+}
+
+fn timestamp(at: OffsetDateTime) -> Timestamp {
+    Timestamp { seconds: at.unix_timestamp(), nanos: i32::try_from(at.nanosecond()).unwrap_or_default() }
+}

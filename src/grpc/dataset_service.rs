@@ -1,0 +1,207 @@
+//! `syft.space.v1.DatasetService`.
+
+use async_stream::try_stream;
+use futures_util::{Stream, StreamExt, stream::BoxStream};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{Api, auth::is_undecodable, convert, status::status, status::undecodable, tenant};
+use crate::{
+    catalog::{Catalog, Ingestion},
+    domain::{Tenant, rules::violation},
+    error::{Error, Part::Dataset, Rule},
+    proto::{self, dataset_service_server::DatasetService},
+};
+
+#[tonic::async_trait]
+impl DatasetService for Api {
+    async fn create_dataset(
+        &self,
+        request: Request<proto::CreateDatasetRequest>,
+    ) -> Result<Response<proto::CreateDatasetResponse>, Status> {
+        let tenant = tenant(&request)?;
+        let new = request.into_inner().dataset.unwrap_or_default();
+        let mut draft =
+            convert::attachment_draft("dataset", new.name, new.dtype, new.configuration).map_err(status)?;
+        (draft.summary, draft.tags) = (new.summary, new.tags);
+        let created = self.catalog.create_attachment(Dataset, &tenant, draft).await.map_err(status)?;
+        Ok(Response::new(proto::CreateDatasetResponse { dataset: Some(convert::dataset(created)) }))
+    }
+
+    async fn get_dataset(
+        &self,
+        request: Request<proto::GetDatasetRequest>,
+    ) -> Result<Response<proto::GetDatasetResponse>, Status> {
+        let tenant = tenant(&request)?;
+        let found = self.catalog.attachment(Dataset, &tenant, &request.into_inner().name).await;
+        let (found, endpoint_slugs) = found.map_err(status)?;
+        Ok(Response::new(proto::GetDatasetResponse {
+            dataset: Some(convert::dataset(found)),
+            endpoint_slugs,
+        }))
+    }
+
+    async fn list_datasets(
+        &self,
+        request: Request<proto::ListDatasetsRequest>,
+    ) -> Result<Response<proto::ListDatasetsResponse>, Status> {
+        let tenant = tenant(&request)?;
+        let request = request.into_inner();
+        let page = convert::page(request.page_size, request.page_token);
+        let found = self.catalog.attachments(Dataset, &tenant, &page).await.map_err(status)?;
+        let datasets = found.items.into_iter().map(convert::dataset).collect();
+        Ok(Response::new(proto::ListDatasetsResponse { datasets, next_page_token: found.next_token }))
+    }
+
+    async fn update_dataset(
+        &self,
+        request: Request<proto::UpdateDatasetRequest>,
+    ) -> Result<Response<proto::UpdateDatasetResponse>, Status> {
+        let tenant = tenant(&request)?;
+        let request = request.into_inner();
+        let new = request.dataset.unwrap_or_default();
+        let labels = convert::labels(request.update_mask, new.summary, new.tags).map_err(status)?;
+        let updated =
+            self.catalog.update_attachment(Dataset, &tenant, &new.name, labels).await.map_err(status)?;
+        Ok(Response::new(proto::UpdateDatasetResponse { dataset: Some(convert::dataset(updated)) }))
+    }
+
+    async fn delete_dataset(
+        &self,
+        request: Request<proto::DeleteDatasetRequest>,
+    ) -> Result<Response<proto::DeleteDatasetResponse>, Status> {
+        let tenant = tenant(&request)?;
+        self.catalog.delete_attachment(Dataset, &tenant, &request.into_inner().name).await.map_err(status)?;
+        Ok(Response::new(proto::DeleteDatasetResponse {}))
+    }
+
+    async fn list_dataset_types(
+        &self,
+        _request: Request<proto::ListDatasetTypesRequest>,
+    ) -> Result<Response<proto::ListDatasetTypesResponse>, Status> {
+        let types = self.catalog.attachment_types(Dataset).into_iter().map(convert::type_info).collect();
+        Ok(Response::new(proto::ListDatasetTypesResponse { types }))
+    }
+
+    async fn check_dataset_health(
+        &self,
+        request: Request<proto::CheckDatasetHealthRequest>,
+    ) -> Result<Response<proto::CheckDatasetHealthResponse>, Status> {
+        let tenant = tenant(&request)?;
+        let health = self.catalog.attachment_health(Dataset, &tenant, &request.into_inner().name).await;
+        let health = Some(convert::health(health.map_err(status)?));
+        Ok(Response::new(proto::CheckDatasetHealthResponse { health }))
+    }
+
+    async fn search_dataset(
+        &self,
+        request: Request<proto::SearchDatasetRequest>,
+    ) -> Result<Response<proto::SearchDatasetResponse>, Status> {
+        let tenant = tenant(&request)?;
+        let request = request.into_inner();
+        let options = (request.similarity_threshold, request.limit);
+        let found =
+            self.catalog.search(&tenant, &request.name, &request.text, options).await.map_err(status)?;
+        Ok(Response::new(proto::SearchDatasetResponse { references: Some(convert::references(found)) }))
+    }
+
+    type IngestDocumentsStream = BoxStream<'static, Result<proto::IngestDocumentsResponse, Status>>;
+
+    async fn ingest_documents(
+        &self,
+        request: Request<Streaming<proto::IngestDocumentsRequest>>,
+    ) -> Result<Response<Self::IngestDocumentsStream>, Status> {
+        let tenant = tenant(&request)?;
+        let acknowledged = ingest(self.catalog.clone(), tenant, request.into_inner());
+        Ok(Response::new(acknowledged.boxed()))
+    }
+
+    async fn list_documents(
+        &self,
+        request: Request<proto::ListDocumentsRequest>,
+    ) -> Result<Response<proto::ListDocumentsResponse>, Status> {
+        let tenant = tenant(&request)?;
+        let request = request.into_inner();
+        let page = convert::page(request.page_size, request.page_token);
+        let found = self.catalog.documents(&tenant, &request.dataset, &page).await.map_err(status)?;
+        let documents = found.items.into_iter().map(convert::document).collect();
+        Ok(Response::new(proto::ListDocumentsResponse { documents, next_page_token: found.next_token }))
+    }
+
+    async fn delete_documents(
+        &self,
+        request: Request<proto::DeleteDocumentsRequest>,
+    ) -> Result<Response<proto::DeleteDocumentsResponse>, Status> {
+        let tenant = tenant(&request)?;
+        let request = request.into_inner();
+        let deleted =
+            self.catalog.delete_documents(&tenant, &request.dataset, request.ids).await.map_err(status)?;
+        Ok(Response::new(proto::DeleteDocumentsResponse {
+            deleted: i64::try_from(deleted).unwrap_or(i64::MAX),
+        }))
+    }
+}
+
+/// Stores what comes in, batch by batch. A document that is refused ends the stream; what was taken
+/// before it is stored and acknowledged first.
+fn ingest(
+    catalog: Catalog,
+    tenant: Tenant,
+    mut incoming: Streaming<proto::IngestDocumentsRequest>,
+) -> impl Stream<Item = Result<proto::IngestDocumentsResponse, Status>> {
+    try_stream! {
+        let mut ingestion = None;
+        loop {
+            let next = incoming.message().await;
+            let message = match next {
+                Ok(Some(message)) => message,
+                Ok(None) => break,
+                Err(broken) => {
+                    if let Some(ingestion) = &mut ingestion {
+                        yield store(ingestion).await?;
+                    }
+                    Err(if is_undecodable(&broken) { undecodable() } else { broken })?;
+                    break;
+                }
+            };
+            if ingestion.is_none() {
+                ingestion = Some(catalog.ingest(&tenant, &message.dataset).await.map_err(status)?);
+            }
+            let Some(ingestion) = &mut ingestion else { break };
+            same_dataset(ingestion, &message.dataset).map_err(status)?;
+            for document in message.documents {
+                let added = convert::stored_document(document).and_then(|document| ingestion.add(document));
+                match added {
+                    Ok(false) => {}
+                    Ok(true) => yield store(ingestion).await?,
+                    Err(error) => {
+                        yield store(ingestion).await?;
+                        Err(status(error))?;
+                    }
+                }
+            }
+        }
+        let Some(mut ingestion) = ingestion else {
+            let missing = violation("dataset", Rule::Missing, "is required in the first message");
+            Err(status(Error::Invalid(vec![missing])))?;
+            return;
+        };
+        yield store(&mut ingestion).await?;
+        ingestion.indexed().await;
+    }
+}
+
+async fn store(ingestion: &mut Ingestion) -> Result<proto::IngestDocumentsResponse, Status> {
+    let (acknowledged, revision) = ingestion.store().await.map_err(status)?;
+    Ok(proto::IngestDocumentsResponse {
+        acknowledged: i64::try_from(acknowledged).unwrap_or(i64::MAX),
+        revision,
+    })
+}
+
+fn same_dataset(ingestion: &Ingestion, dataset: &str) -> Result<(), Error> {
+    if dataset.is_empty() || dataset == ingestion.dataset() {
+        return Ok(());
+    }
+    let message = "must be the same in all messages of a stream";
+    Err(Error::Invalid(vec![violation("dataset", Rule::Immutable, message)]))
+}

@@ -1,0 +1,82 @@
+//! The gRPC services: one file each, over one layered stack that sockets and the REST gateway share.
+
+mod access_service;
+mod auth;
+mod convert;
+mod dataset_service;
+mod deadline;
+mod endpoint_service;
+mod model_service;
+mod policy_service;
+mod status;
+
+use tonic::{Request, Status, service::Routes};
+use tonic_health::server::HealthReporter;
+
+pub use status::POLICY_METADATA;
+
+use crate::{
+    catalog::Catalog,
+    domain::{Caller, Tenant},
+    identity::Identity,
+    pipeline::Pipeline,
+    proto::{
+        self, access_service_server::AccessServiceServer, dataset_service_server::DatasetServiceServer,
+        endpoint_service_server::EndpointServiceServer, model_service_server::ModelServiceServer,
+        policy_service_server::PolicyServiceServer,
+    },
+};
+
+/// Bytes of one message in.
+pub const MAX_REQUEST: usize = 4 << 20;
+/// Bytes of one message out.
+pub const MAX_RESPONSE: usize = 16 << 20;
+
+/// Everything the services need. Clones share it.
+#[derive(Clone)]
+pub struct Api {
+    pub catalog: Catalog,
+    pub pipeline: Pipeline,
+    pub identity: Identity,
+}
+
+/// Every service, behind authentication: what a transport may reach, and all of it.
+///
+/// # Errors
+/// When the descriptors that reflection serves do not decode.
+pub fn routes(api: Api) -> Result<(Routes, HealthReporter), tonic_reflection::server::Error> {
+    macro_rules! limited {
+        ($server:ident) => {
+            $server::new(api.clone())
+                .max_decoding_message_size(MAX_REQUEST)
+                .max_encoding_message_size(MAX_RESPONSE)
+        };
+    }
+    let (health_reporter, health) = tonic_health::server::health_reporter();
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()?;
+    let mut services = Routes::builder();
+    services
+        .add_service(limited!(EndpointServiceServer))
+        .add_service(limited!(DatasetServiceServer))
+        .add_service(limited!(ModelServiceServer))
+        .add_service(limited!(PolicyServiceServer))
+        .add_service(limited!(AccessServiceServer))
+        .add_service(health)
+        .add_service(reflection);
+    let router = services.routes().prepare().into_axum_router();
+    let layered = router.layer(auth::AuthLayer::new(api.identity));
+    Ok((Routes::from(layered), health_reporter))
+}
+
+/// The caller that the layer has found. A stack without the layer serves nobody.
+fn caller<T>(request: &Request<T>) -> Result<Caller, Status> {
+    let caller = request.extensions().get::<Caller>().cloned();
+    caller.ok_or_else(|| status::status(crate::error::Error::Unauthenticated))
+}
+
+fn tenant<T>(request: &Request<T>) -> Result<Tenant, Status> {
+    Ok(caller(request)?.tenant().clone())
+}

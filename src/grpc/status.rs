@@ -1,0 +1,208 @@
+//! The only maker of `Status`: a code, and details that programs can act on.
+
+use std::collections::HashMap;
+
+use prost::Message;
+use tonic::{
+    Code, Status,
+    metadata::{BinaryMetadataValue, MetadataMap, MetadataValue},
+};
+use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, StatusExt};
+
+use super::convert;
+use crate::{
+    domain::QueryId,
+    error::{Ended, Error, UpstreamError},
+    pipeline::Failure,
+};
+
+/// Domain of every `ErrorInfo`.
+const DOMAIN: &str = "space.syft";
+/// Metadata of a failed query: an encoded `PolicyMetadata`.
+pub const POLICY_METADATA: &str = "x-policy-metadata-bin";
+
+/// The status for an error. Its cause has been or is now logged, and is not sent.
+pub(super) fn status(error: Error) -> Status {
+    if let Some(cause) = error.cause() {
+        tracing::warn!(reason = error.reason(), cause, "call failed");
+    }
+    plain(&error)
+}
+
+/// The status for a query that failed; it has been logged where it ended.
+pub(super) fn failed(query_id: QueryId, failure: &Failure) -> Status {
+    let mut status = plain(&failure.error);
+    if let Error::Internal(_) = failure.error {
+        status = with_details(
+            Code::Internal,
+            &format!("Internal error in query {query_id}"),
+            details(&failure.error),
+        );
+    }
+    name_query(status.metadata_mut(), query_id);
+    if !failure.entries.is_empty() {
+        let metadata = convert::policy_metadata(&failure.entries, &failure.error);
+        status
+            .metadata_mut()
+            .insert_bin(POLICY_METADATA, BinaryMetadataValue::from_bytes(&metadata.encode_to_vec()));
+    }
+    status
+}
+
+/// Puts the query's id where every answer has it.
+pub(super) fn name_query(metadata: &mut MetadataMap, query_id: QueryId) {
+    if let Ok(value) = MetadataValue::try_from(query_id.to_string()) {
+        metadata.insert("x-query-id", value);
+    }
+}
+
+/// The status for a message that is not one of ours.
+pub(super) fn undecodable() -> Status {
+    let message = "The message is not valid protobuf of the method's request type";
+    let mut details = ErrorDetails::new();
+    details.set_error_info("INVALID_REQUEST", DOMAIN, HashMap::<String, String>::new());
+    with_details(Code::InvalidArgument, message, details)
+}
+
+fn plain(error: &Error) -> Status {
+    with_details(code(error), &error.to_string(), details(error))
+}
+
+fn with_details(code: Code, message: &str, details: ErrorDetails) -> Status {
+    Status::with_error_details(code, message, details)
+}
+
+fn code(error: &Error) -> Code {
+    match error {
+        Error::Invalid(_) => Code::InvalidArgument,
+        Error::Unauthenticated => Code::Unauthenticated,
+        Error::ScopeMissing(_) | Error::EndpointNotPublished | Error::TenantInactive(_) => {
+            Code::PermissionDenied
+        }
+        Error::EndpointNotFound(_) | Error::NotFound(..) => Code::NotFound,
+        Error::AlreadyExists(..) => Code::AlreadyExists,
+        Error::InUse { .. } | Error::ConfigurationInvalid(..) | Error::MultiTenancyDisabled => {
+            Code::FailedPrecondition
+        }
+        Error::Refused(refusal) if refusal.retry_after.is_some() => Code::ResourceExhausted,
+        Error::Refused(_) => Code::PermissionDenied,
+        Error::Overloaded { .. } => Code::ResourceExhausted,
+        Error::Upstream { fault: UpstreamError::Rejected { .. }, .. } => Code::FailedPrecondition,
+        Error::Upstream { .. } | Error::StoreUnavailable(_) | Error::Ended(Ended::ShuttingDown) => {
+            Code::Unavailable
+        }
+        Error::Ended(Ended::DeadlineExceeded) => Code::DeadlineExceeded,
+        Error::Ended(Ended::ClientGone) => Code::Cancelled,
+        Error::Internal(_) => Code::Internal,
+    }
+}
+
+fn details(error: &Error) -> ErrorDetails {
+    let mut details = ErrorDetails::new();
+    let mut info = HashMap::new();
+    match error {
+        Error::Invalid(violations) => {
+            let fields = violations.iter().map(|v| FieldViolation::new(&v.field, &v.message));
+            details.set_bad_request(fields.collect::<Vec<_>>());
+        }
+        Error::Refused(refusal) => {
+            info.insert("policy_type".to_owned(), refusal.policy_type.to_owned());
+            info.insert("reason_code".to_owned(), refusal.code.to_owned());
+            if refusal.retry_after.is_some() {
+                details.set_retry_info(refusal.retry_after);
+            }
+        }
+        Error::Overloaded { retry_after } => {
+            details.set_retry_info(Some(*retry_after));
+        }
+        Error::Upstream { fault: UpstreamError::Unavailable { retry_after: Some(wait), .. }, .. } => {
+            details.set_retry_info(Some(*wait));
+        }
+        Error::InUse { by, name, .. } => {
+            let uses =
+                by.iter().map(|slug| PreconditionViolation::new("ENDPOINT", slug, format!("uses '{name}'")));
+            details.set_precondition_failure(uses.collect::<Vec<_>>());
+        }
+        Error::NotFound(resource, name) | Error::AlreadyExists(resource, name) => {
+            details.set_resource_info(resource.to_string(), name, "", "");
+        }
+        Error::EndpointNotFound(slug) => {
+            details.set_resource_info("Endpoint", slug, "", "");
+        }
+        Error::ScopeMissing(scope) => {
+            info.insert("scope".to_owned(), (*scope).to_owned());
+        }
+        _ => {}
+    }
+    details.set_error_info(error.reason(), DOMAIN, info);
+    details
+}
+
+/// A refusal's outcome, as SyftHub knows it.
+pub(super) fn outcome(error: &Error) -> &'static str {
+    match error {
+        Error::Refused(_) => "access_denied",
+        _ => "internal_error",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::plain;
+    use crate::{
+        error::{Ended, Error, Part, Refusal, Resource, UpstreamError},
+        proto::ErrorReason,
+    };
+
+    fn all() -> Vec<Error> {
+        let name = || "x".to_owned();
+        let refusal = |retry_after| Refusal {
+            policy_type: "p",
+            kind: "access",
+            code: "C",
+            message: name(),
+            retry_after,
+            details: serde_json::Map::new(),
+        };
+        let mut all = vec![
+            Error::Invalid(vec![]),
+            Error::Unauthenticated,
+            Error::ScopeMissing("query"),
+            Error::EndpointNotFound(name()),
+            Error::EndpointNotPublished,
+            Error::NotFound(Resource::Model, name()),
+            Error::AlreadyExists(Resource::Model, name()),
+            Error::InUse { resource: Resource::Model, name: name(), by: vec![] },
+            refusal(None).into(),
+            refusal(Some(Duration::from_secs(1))).into(),
+            Error::Overloaded { retry_after: Duration::from_secs(1) },
+            Error::StoreUnavailable("secret".into()),
+            Error::ConfigurationInvalid(Resource::Model, name()),
+            Error::TenantInactive(name()),
+            Error::MultiTenancyDisabled,
+            Error::internal("secret"),
+        ];
+        all.extend([Ended::ClientGone, Ended::DeadlineExceeded, Ended::ShuttingDown].map(Error::Ended));
+        for part in [Part::Dataset, Part::Model] {
+            all.push(UpstreamError::unavailable("is gone").because("secret").of(part));
+            all.push(UpstreamError::rejected("says no").because("secret").of(part));
+        }
+        all
+    }
+
+    #[test]
+    fn every_error_has_a_reason_of_the_proto_and_shows_no_cause() {
+        let mut reasons = std::collections::BTreeSet::new();
+        for error in all() {
+            let name = format!("ERROR_REASON_{}", error.reason());
+            assert!(ErrorReason::from_str_name(&name).is_some(), "{name} is not in error_reason.proto");
+            reasons.insert(name);
+            let status = plain(&error);
+            assert_ne!(status.code(), tonic::Code::Unknown);
+            assert!(!format!("{status:?}").contains("secret"), "{status:?}");
+        }
+        assert_eq!(reasons.len(), 23, "a reason of the proto is never sent");
+    }
+}
