@@ -6,12 +6,11 @@ use super::{Catalog, Page, PageRequest, page::Listing};
 use crate::{
     dataset::local,
     domain::{
-        Attachment, Tenant, TenantId,
+        Attachment, Document, Tenant, TenantId,
         rules::{self, Check, violation},
         schema,
     },
     error::{Error, Part, Resource, Rule},
-    store::StoredDocument,
 };
 
 /// Documents written together at most.
@@ -27,12 +26,10 @@ pub struct Ingestion {
     tenant: TenantId,
     dataset: Attachment,
     config: local::Config,
-    batch: Vec<StoredDocument>,
+    batch: Vec<Document>,
     bytes: usize,
     /// Documents of this ingestion that came in.
     received: usize,
-    /// Documents of this ingestion that are stored, from its first on.
-    acknowledged: usize,
     /// The dataset's revision that holds them.
     revision: i64,
 }
@@ -52,7 +49,6 @@ impl Catalog {
             batch: Vec::new(),
             bytes: 0,
             received: 0,
-            acknowledged: 0,
             revision: 0,
         })
     }
@@ -66,11 +62,11 @@ impl Catalog {
         tenant: &Tenant,
         dataset: &str,
         page: &PageRequest,
-    ) -> Result<Page<StoredDocument>, Error> {
+    ) -> Result<Page<Document>, Error> {
         let (dataset, _) = self.local_dataset(tenant, dataset).await?;
         let listing = Listing::new(&self.store, tenant.id, &format!("documents/{}", dataset.id), page)?;
         let found = self.store.documents(dataset.id, listing.after.as_deref(), listing.limit()).await?;
-        listing.page(found, |document: &StoredDocument| document.id.clone())
+        listing.page(found, |document: &Document| document.id.clone())
     }
 
     /// Deletes documents, waits until a search here no longer finds them, and returns how many there
@@ -117,7 +113,7 @@ impl Ingestion {
     ///
     /// # Errors
     /// `Invalid`, with the document's place in the ingestion; nothing of it is kept then.
-    pub fn add(&mut self, document: StoredDocument) -> Result<bool, Error> {
+    pub fn add(&mut self, document: Document) -> Result<bool, Error> {
         let field = |name: &str| format!("documents.{}.{name}", self.received);
         let mut check = Check::default();
         check.take(rules::text(&field("id"), &document.id, 512));
@@ -135,18 +131,19 @@ impl Ingestion {
     }
 
     /// Stores the batch. Once this returns, nothing that was added before is lost, whatever happens.
-    /// Returns how many documents of the ingestion are stored, and the dataset's revision.
+    /// Returns how many documents of the ingestion are stored, and the dataset's revision; `None` when
+    /// there was nothing to store.
     ///
     /// # Errors
     /// `NotFound` when the dataset was deleted meanwhile, `StoreUnavailable`.
-    pub async fn store(&mut self) -> Result<(usize, i64), Error> {
-        if !self.batch.is_empty() {
-            let batch = std::mem::take(&mut self.batch);
-            self.bytes = 0;
-            self.revision = self.catalog.store.put_documents(self.tenant, self.dataset.id, batch).await?;
-            self.acknowledged = self.received;
+    pub async fn store(&mut self) -> Result<Option<(usize, i64)>, Error> {
+        if self.batch.is_empty() {
+            return Ok(None);
         }
-        Ok((self.acknowledged, self.revision))
+        let batch = std::mem::take(&mut self.batch);
+        self.bytes = 0;
+        self.revision = self.catalog.store.put_documents(self.tenant, self.dataset.id, batch).await?;
+        Ok(Some((self.received, self.revision)))
     }
 
     /// Waits until a search on this replica finds what was stored, a minute at most: then the index

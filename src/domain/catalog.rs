@@ -82,6 +82,14 @@ pub struct NewAttachment {
     pub tags: Vec<String>,
 }
 
+/// A document of a `local` dataset.
+#[derive(Clone, PartialEq)]
+pub struct Document {
+    pub id: String,
+    pub content: String,
+    pub metadata: Map<String, Value>,
+}
+
 /// A rule attached to an endpoint.
 #[derive(Clone, PartialEq)]
 pub struct Policy {

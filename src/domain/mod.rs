@@ -14,8 +14,8 @@ pub use answer::{
 };
 pub use caller::{Caller, Scope, Tenant};
 pub use catalog::{
-    ApiKey, Attachment, Configuration, Endpoint, EndpointChange, Health, NewAttachment, NewEndpoint, Policy,
-    ResponseType, TypeInfo,
+    ApiKey, Attachment, Configuration, Document, Endpoint, EndpointChange, Health, NewAttachment,
+    NewEndpoint, Policy, ResponseType, TypeInfo,
 };
 pub use ids::{ApiKeyId, AttachmentId, EndpointId, PolicyId, QueryId, TenantId};
 pub use query::{ChatOptions, Message, Query, QueryDraft, Role, SearchOptions};

@@ -151,51 +151,56 @@ fn ingest(
     try_stream! {
         let mut ingestion = None;
         loop {
-            let next = incoming.message().await;
-            let message = match next {
+            let message = match incoming.message().await {
                 Ok(Some(message)) => message,
                 Ok(None) => break,
                 Err(broken) => {
-                    if let Some(ingestion) = &mut ingestion {
-                        yield store(ingestion).await?;
+                    if let Some(stored) = rest(&mut ingestion).await? {
+                        yield stored;
                     }
                     Err(if is_undecodable(&broken) { undecodable() } else { broken })?;
                     break;
                 }
             };
-            if ingestion.is_none() {
-                ingestion = Some(catalog.ingest(&tenant, &message.dataset).await.map_err(status)?);
-            }
-            let Some(ingestion) = &mut ingestion else { break };
+            let ingestion = match &mut ingestion {
+                Some(ingestion) => ingestion,
+                none => none.insert(catalog.ingest(&tenant, &message.dataset).await.map_err(status)?),
+            };
             same_dataset(ingestion, &message.dataset).map_err(status)?;
             for document in message.documents {
                 let added = convert::stored_document(document).and_then(|document| ingestion.add(document));
-                match added {
-                    Ok(false) => {}
-                    Ok(true) => yield store(ingestion).await?,
-                    Err(error) => {
-                        yield store(ingestion).await?;
-                        Err(status(error))?;
-                    }
+                if matches!(added, Ok(false)) {
+                    continue;
                 }
+                if let Some(stored) = store(ingestion).await? {
+                    yield stored;
+                }
+                added.map_err(status)?;
             }
         }
-        let Some(mut ingestion) = ingestion else {
-            let missing = violation("dataset", Rule::Missing, "is required in the first message");
-            Err(status(Error::Invalid(vec![missing])))?;
-            return;
-        };
-        yield store(&mut ingestion).await?;
+        if let Some(stored) = rest(&mut ingestion).await? {
+            yield stored;
+        }
+        let missing = || violation("dataset", Rule::Missing, "is required in the first message");
+        let ingestion = ingestion.ok_or_else(|| status(Error::Invalid(vec![missing()])))?;
         ingestion.indexed().await;
     }
 }
 
-async fn store(ingestion: &mut Ingestion) -> Result<proto::IngestDocumentsResponse, Status> {
-    let (acknowledged, revision) = ingestion.store().await.map_err(status)?;
-    Ok(proto::IngestDocumentsResponse {
+/// What is left at the end of a stream, however it ends.
+async fn rest(ingestion: &mut Option<Ingestion>) -> Result<Option<proto::IngestDocumentsResponse>, Status> {
+    match ingestion {
+        Some(ingestion) => store(ingestion).await,
+        None => Ok(None),
+    }
+}
+
+async fn store(ingestion: &mut Ingestion) -> Result<Option<proto::IngestDocumentsResponse>, Status> {
+    let stored = ingestion.store().await.map_err(status)?;
+    Ok(stored.map(|(acknowledged, revision)| proto::IngestDocumentsResponse {
         acknowledged: i64::try_from(acknowledged).unwrap_or(i64::MAX),
         revision,
-    })
+    }))
 }
 
 fn same_dataset(ingestion: &Ingestion, dataset: &str) -> Result<(), Error> {

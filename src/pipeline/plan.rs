@@ -1,6 +1,6 @@
 //! What a query needs to know of its endpoint, loaded once and kept until something changes.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use moka::future::Cache;
 
@@ -31,9 +31,13 @@ pub struct Plan {
 /// Loads plans, and keeps them for as long as nothing changes.
 #[derive(Clone)]
 pub struct Plans {
-    store: Store,
-    registries: Registries,
-    cache: Cache<Key, Arc<Plan>>,
+    source: Source,
+}
+
+#[derive(Clone)]
+enum Source {
+    Stored { store: Store, registries: Registries, cache: Cache<Key, Arc<Plan>> },
+    Fixed(Arc<HashMap<String, Arc<Plan>>>),
 }
 
 /// Everything that makes instances.
@@ -49,8 +53,15 @@ pub struct Registries {
 type Key = (TenantId, String, i64);
 
 impl Plans {
+    /// Plans of the endpoints in the database.
     pub fn new(store: Store, registries: Registries) -> Self {
-        Self { store, registries, cache: Cache::new(CAPACITY) }
+        Self { source: Source::Stored { store, registries, cache: Cache::new(CAPACITY) } }
+    }
+
+    /// Plans that never change, by slug: a pipeline without a database.
+    pub fn fixed(plans: impl IntoIterator<Item = (String, Plan)>) -> Self {
+        let plans = plans.into_iter().map(|(slug, plan)| (slug, Arc::new(plan))).collect();
+        Self { source: Source::Fixed(Arc::new(plans)) }
     }
 
     /// The plan for a call. Costs nothing on the database when it is known and nothing has changed;
@@ -59,30 +70,37 @@ impl Plans {
     /// # Errors
     /// `EndpointNotFound`, `EndpointNotPublished`, `ConfigurationInvalid`, `StoreUnavailable`.
     pub(super) async fn get(&self, call: &Call) -> Result<Arc<Plan>, Error> {
-        let tenant = call.caller.tenant().id;
-        let plan = match self.store.feed().catalog_revision() {
-            None => Arc::new(self.load(tenant, &call.slug).await?),
-            Some(revision) => {
-                let load = async { self.load(tenant, &call.slug).await.map(Arc::new) };
-                let loaded = self.cache.try_get_with((tenant, call.slug.clone(), revision), load).await;
-                loaded.map_err(|error| shared(&error))?
+        let plan = match &self.source {
+            Source::Fixed(plans) => {
+                plans.get(&call.slug).cloned().ok_or_else(|| Error::EndpointNotFound(call.slug.clone()))?
+            }
+            Source::Stored { store, registries, cache } => {
+                let tenant = call.caller.tenant().id;
+                let load = async { load(store, registries, tenant, &call.slug).await.map(Arc::new) };
+                match store.feed().catalog_revision() {
+                    None => load.await?,
+                    Some(revision) => {
+                        let loaded = cache.try_get_with((tenant, call.slug.clone(), revision), load).await;
+                        loaded.map_err(|error| shared(&error))?
+                    }
+                }
             }
         };
         if plan.published || call.preview { Ok(plan) } else { Err(Error::EndpointNotPublished) }
     }
+}
 
-    async fn load(&self, tenant: TenantId, slug: &str) -> Result<Plan, Error> {
-        let StoredPlan { endpoint, dataset, model, policies } = self.store.plan(tenant, slug).await?;
-        let dataset = dataset.filter(|_| endpoint.response_type.searches());
-        let model = model.filter(|_| endpoint.response_type.chats());
-        Ok(Plan {
-            endpoint: endpoint.id,
-            published: endpoint.published,
-            dataset: dataset.map(|stored| self.registries.datasets.open(&stored)).transpose()?,
-            model: model.map(|stored| self.registries.models.open(&stored)).transpose()?,
-            policies: self.registries.policies.build(&policies)?,
-        })
-    }
+async fn load(store: &Store, registries: &Registries, tenant: TenantId, slug: &str) -> Result<Plan, Error> {
+    let StoredPlan { endpoint, dataset, model, policies } = store.plan(tenant, slug).await?;
+    let dataset = dataset.filter(|_| endpoint.response_type.searches());
+    let model = model.filter(|_| endpoint.response_type.chats());
+    Ok(Plan {
+        endpoint: endpoint.id,
+        published: endpoint.published,
+        dataset: dataset.map(|stored| registries.datasets.open(&stored)).transpose()?,
+        model: model.map(|stored| registries.models.open(&stored)).transpose()?,
+        policies: registries.policies.build(&policies)?,
+    })
 }
 
 /// An error that several callers wait for, once for each.

@@ -44,14 +44,18 @@ pub(super) async fn connect(config: &Config) -> Result<Connected, Error> {
 async fn connect_sqlite(config: &Config) -> Result<Connected, Error> {
     let path = config.url.trim_start_matches("sqlite:").trim_start_matches("//");
     let path = path.split('?').next().unwrap_or_default().to_owned();
-    let in_memory = path == ":memory:";
-    let write = Database::connect(sqlite_options(config, 1, in_memory)).await?;
-    if in_memory {
+    if path == ":memory:" {
         // Every connection to `:memory:` is a database of its own: one serves for everything.
-        return Ok(Connected { read: write.clone(), write, lock_file: None });
+        let only = Database::connect(sqlite_options(config, 1, true)).await?;
+        return Ok(Connected { read: only.clone(), write: only, lock_file: None });
     }
+    let lock_file = PathBuf::from(format!("{path}.lock"));
+    // The switch to WAL does not wait for other processes, whatever the busy timeout says.
+    let alone = lock(lock_file.clone()).await?;
+    let write = Database::connect(sqlite_options(config, 1, false)).await?;
     let read = Database::connect(sqlite_options(config, config.max_connections.min(8), false)).await?;
-    Ok(Connected { read, write, lock_file: Some(PathBuf::from(format!("{path}.migrate"))) })
+    drop(alone);
+    Ok(Connected { read, write, lock_file: Some(lock_file) })
 }
 
 fn sqlite_options(config: &Config, connections: u32, in_memory: bool) -> ConnectOptions {
@@ -111,6 +115,9 @@ pub(super) async fn migrate(write: &DatabaseConnection, lock_file: Option<&Path>
 /// The operating system releases the lock with the file, however the process ends.
 async fn lock(path: PathBuf) -> Result<File, Error> {
     let lock = tokio::task::spawn_blocking(move || {
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
         let file = File::options().create(true).truncate(false).write(true).open(path)?;
         file.lock()?;
         Ok::<_, std::io::Error>(file)

@@ -18,21 +18,13 @@ use super::{
     feed, now,
 };
 use crate::{
-    domain::{AttachmentId, TenantId},
+    domain::{AttachmentId, Document, TenantId},
     error::{Error, Resource},
 };
 
-/// A document as its owner knows it.
-#[derive(Clone, PartialEq)]
-pub struct StoredDocument {
-    pub id: String,
-    pub content: String,
-    pub metadata: Map<String, Value>,
-}
-
 /// A document as an index sees it: what it is now, or that it is gone.
 pub struct VersionedDocument {
-    pub document: StoredDocument,
+    pub document: Document,
     pub revision: i64,
     pub deleted: bool,
 }
@@ -47,7 +39,7 @@ impl Store {
         &self,
         tenant: TenantId,
         dataset: AttachmentId,
-        batch: Vec<StoredDocument>,
+        batch: Vec<Document>,
     ) -> Result<i64, Error> {
         let backend = self.backend();
         let written = self.write(move |txn| {
@@ -114,7 +106,7 @@ impl Store {
         dataset: AttachmentId,
         after: Option<&str>,
         limit: u64,
-    ) -> Result<Vec<StoredDocument>, Error> {
+    ) -> Result<Vec<Document>, Error> {
         let mut find = document::Entity::find()
             .filter(Column::DatasetId.eq(dataset.0))
             .filter(Column::Deleted.eq(false))
@@ -184,7 +176,7 @@ async fn next_revision(
 fn rows(
     tenant: TenantId,
     dataset: AttachmentId,
-    batch: Vec<StoredDocument>,
+    batch: Vec<Document>,
     revision: i64,
 ) -> Vec<document::ActiveModel> {
     let mut seen = std::collections::HashSet::new();
@@ -208,6 +200,6 @@ fn rows(
     rows
 }
 
-fn stored(row: document::Model) -> Result<StoredDocument, Error> {
-    Ok(StoredDocument { id: row.document_id, content: row.content, metadata: object(row.metadata)? })
+fn stored(row: document::Model) -> Result<Document, Error> {
+    Ok(Document { id: row.document_id, content: row.content, metadata: object(row.metadata)? })
 }

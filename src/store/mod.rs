@@ -34,7 +34,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use documents::{StoredDocument, VersionedDocument};
+pub use documents::VersionedDocument;
 pub use feed::Feed;
 pub use leases::Lease;
 pub use plans::StoredPlan;

@@ -1,1 +1,27 @@
-fn main() {}
+//! One integration binary; one file per promise.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::too_many_lines,
+    reason = "a test fails by panicking, and a matrix is as long as what it covers"
+)]
+
+mod architecture;
+mod bad_input;
+mod canary;
+mod cli;
+mod crash;
+mod deadlines;
+mod drain;
+mod identity;
+mod local_dataset;
+mod openai;
+mod pipeline;
+mod query;
+mod rate_limit;
+mod schema;
+mod store;
+mod support;
+mod tenants;

@@ -11,7 +11,7 @@ postgres_bin() {
 
 # Postgres refuses to run as root. A subshell, because its user may not enter the folder we are in.
 as_postgres() (
-  cd "$cluster"
+  cd "$cluster" || exit
   if ((EUID == 0)); then
     runuser -u "$(postgres_user)" -- "$@"
   else

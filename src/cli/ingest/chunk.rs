@@ -81,6 +81,7 @@ fn paragraphs(text: &str) -> impl Iterator<Item = &str> {
 }
 
 fn heading(paragraph: &str) -> Option<(usize, &str)> {
+    let paragraph = paragraph.trim_end();
     let title = paragraph.trim_start_matches('#');
     let depth = paragraph.len() - title.len();
     ((1..=6).contains(&depth) && title.starts_with(' ') && !title.contains('\n'))

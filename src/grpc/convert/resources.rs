@@ -7,13 +7,12 @@ use super::object;
 use crate::{
     catalog::{AttachmentDraft, EndpointDraft, PageRequest, PolicyDraft},
     domain::{
-        ApiKey, Attachment, Configuration, Endpoint, EndpointChange, Health, Policy, ResponseType, Scope,
-        Tenant, TypeInfo,
+        ApiKey, Attachment, Configuration, Document, Endpoint, EndpointChange, Health, Policy, ResponseType,
+        Scope, Tenant, TypeInfo,
         rules::{Check, violation},
     },
     error::{Error, Rule},
     proto::{self, to_struct},
-    store::StoredDocument,
 };
 
 /// New name and configuration of a policy.
@@ -178,7 +177,7 @@ pub(in crate::grpc) fn health(health: Health) -> proto::Health {
     proto::Health { healthy: health.healthy, message: health.message }
 }
 
-pub(in crate::grpc) fn document(document: StoredDocument) -> proto::Document {
+pub(in crate::grpc) fn document(document: Document) -> proto::Document {
     proto::Document {
         id: document.id,
         content: document.content,
@@ -186,9 +185,9 @@ pub(in crate::grpc) fn document(document: StoredDocument) -> proto::Document {
     }
 }
 
-pub(in crate::grpc) fn stored_document(document: proto::Document) -> Result<StoredDocument, Error> {
+pub(in crate::grpc) fn stored_document(document: proto::Document) -> Result<Document, Error> {
     let metadata = object("documents.metadata", document.metadata).map_err(|v| vec![v])?;
-    Ok(StoredDocument { id: document.id, content: document.content, metadata })
+    Ok(Document { id: document.id, content: document.content, metadata })
 }
 
 pub(in crate::grpc) fn api_key(key: ApiKey) -> proto::ApiKey {

@@ -1,7 +1,5 @@
 //! Tables as sea-orm sees them. Nothing outside `store` does.
 
-#![expect(unreachable_pub, private_interfaces, reason = "sea-orm's derive wants its types public")]
-
 pub(super) mod api_key;
 pub(super) mod document;
 pub(super) mod endpoint;
@@ -14,4 +12,4 @@ use serde::{Deserialize, Serialize};
 
 /// A list of texts in a JSON column.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, FromJsonQueryResult)]
-pub(super) struct Texts(pub(super) Vec<String>);
+pub struct Texts(pub Vec<String>);

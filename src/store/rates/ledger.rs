@@ -10,14 +10,18 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction, Statement, Value};
 use super::{Admission, Key, Slot, Window};
 use crate::{error::Error, store::database_micros};
 
-/// The slots of one (policy, key), as far as this batch needs them.
+/// The slots of one (policy, key), as far as this batch needs them. Both lists have the oldest last.
 struct Counter {
     /// Never decreasing, over all replicas.
     now: i64,
     /// How many slots exist.
     slots: i64,
-    /// The oldest slots, oldest last: `(admitted_at, slot)`.
-    oldest: Vec<(i64, i64)>,
+    /// When the N newest admissions were made, beginning with the N-th: each must have left the window
+    /// before the next admission.
+    gates: Vec<i64>,
+    /// The slots that hold the oldest admissions of all. After a limit was lowered these lie before the
+    /// gates, and are overwritten first; history is kept in case it is raised again.
+    victims: Vec<i64>,
     changed: BTreeMap<i64, i64>,
 }
 
@@ -53,8 +57,7 @@ impl Counter {
         if self.slots < i64::from(window.limit) {
             return None;
         }
-        let (oldest, _) = self.oldest.last()?;
-        let free_at = oldest.saturating_add(micros(window.length));
+        let free_at = self.gates.last()?.saturating_add(micros(window.length));
         let wait = u64::try_from(free_at - self.now).unwrap_or(0);
         (wait > 0).then(|| Duration::from_micros(wait))
     }
@@ -64,31 +67,43 @@ impl Counter {
             self.slots += 1;
             self.slots - 1
         } else {
-            self.oldest.pop().map_or(0, |(_, slot)| slot)
+            self.gates.pop();
+            self.victims.pop().unwrap_or_default()
         };
         self.changed.insert(slot, self.now);
-        // The newest goes to the far end: nothing here is younger than `now`.
-        self.oldest.insert(0, (self.now, slot));
+        // Nothing here is younger than `now`: it goes to the far end.
+        self.gates.insert(0, self.now);
+        self.victims.insert(0, slot);
         Slot { policy: window.policy, key: window.key.clone(), slot, admitted_at: self.now }
     }
 }
 
 /// Locks every counter of the batch, in one order for all replicas, and loads what it needs.
 async fn lock(txn: &DatabaseTransaction, asked: &[Vec<Window>]) -> Result<BTreeMap<Key, Counter>, Error> {
-    let mut wanted: BTreeMap<Key, (i64, usize)> = BTreeMap::new();
+    let mut wanted: BTreeMap<Key, (i64, i64)> = BTreeMap::new();
     for window in asked.iter().flatten() {
-        let (limit, requests) = wanted.entry(key(window)).or_default();
-        *limit = i64::from(window.limit);
+        let limit = i64::from(window.limit);
+        let (least, requests) = wanted.entry(key(window)).or_insert((limit, 0));
+        *least = limit.min(*least);
         *requests += 1;
     }
     let mut counters = BTreeMap::new();
     for (key, (limit, requests)) in wanted {
         let (slots, last_at) = lock_row(txn, &key).await?;
         let now = database_micros(txn).await?.max(last_at);
-        let slots = trim(txn, &key, slots, limit).await?;
-        let oldest =
-            if slots < limit && requests == 1 { Vec::new() } else { oldest(txn, &key, requests).await? };
-        counters.insert(key, Counter { now, slots, oldest, changed: BTreeMap::new() });
+        let mut counter =
+            Counter { now, slots, gates: Vec::new(), victims: Vec::new(), changed: BTreeMap::new() };
+        if slots + requests > limit {
+            let first = oldest(txn, &key, 0, requests).await?;
+            let gates = if slots <= limit {
+                first.clone()
+            } else {
+                oldest(txn, &key, slots - limit, requests).await?
+            };
+            counter.victims = first.into_iter().map(|(_, slot)| slot).collect();
+            counter.gates = gates.into_iter().map(|(admitted_at, _)| admitted_at).collect();
+        }
+        counters.insert(key, counter);
     }
     Ok(counters)
 }
@@ -102,29 +117,17 @@ async fn lock_row(txn: &DatabaseTransaction, key: &Key) -> Result<(i64, i64), Er
     Ok((row.try_get("", "slots")?, row.try_get("", "last_at")?))
 }
 
-/// A limit that was lowered keeps only the newest slots, numbered anew.
-async fn trim(txn: &DatabaseTransaction, key: &Key, slots: i64, limit: i64) -> Result<i64, Error> {
-    if slots <= limit {
-        return Ok(slots);
-    }
-    let newest = "SELECT admitted_at FROM rate_slots WHERE policy_id = $1 AND key = $2 \
-                  ORDER BY admitted_at DESC, slot DESC LIMIT $3";
-    let values = [key.0.into(), key.1.clone().into(), limit.into()];
-    let rows = txn.query_all_raw(statement(txn, newest, values)).await?;
-    let all = "DELETE FROM rate_slots WHERE policy_id = $1 AND key = $2";
-    txn.execute_raw(statement(txn, all, [key.0.into(), key.1.clone().into()])).await?;
-    for (slot, row) in (0_i64..).zip(&rows) {
-        put(txn, key, slot, row.try_get("", "admitted_at")?).await?;
-    }
-    Ok(limit)
-}
-
-async fn oldest(txn: &DatabaseTransaction, key: &Key, count: usize) -> Result<Vec<(i64, i64)>, Error> {
+/// `count` admissions, oldest last, after the oldest `skip`.
+async fn oldest(
+    txn: &DatabaseTransaction,
+    key: &Key,
+    skip: i64,
+    count: i64,
+) -> Result<Vec<(i64, i64)>, Error> {
     let sql = "SELECT admitted_at, slot FROM rate_slots WHERE policy_id = $1 AND key = $2 \
-               ORDER BY admitted_at, slot LIMIT $3";
-    let count = i64::try_from(count).map_err(Error::internal)?;
-    let rows =
-        txn.query_all_raw(statement(txn, sql, [key.0.into(), key.1.clone().into(), count.into()])).await?;
+               ORDER BY admitted_at, slot LIMIT $3 OFFSET $4";
+    let values = [key.0.into(), key.1.clone().into(), count.into(), skip.into()];
+    let rows = txn.query_all_raw(statement(txn, sql, values)).await?;
     let read = rows.iter().rev().map(|row| Ok((row.try_get("", "admitted_at")?, row.try_get("", "slot")?)));
     read.collect()
 }

@@ -1,0 +1,91 @@
+//! Planted secrets and prompts are found nowhere: not in logs at TRACE, not in errors or answers, not
+//! in the database.
+
+use serde_json::json;
+use syft_endpoints::proto::{self, GetEndpointRequest, GetModelRequest, ListModelsRequest, QueryRequest};
+
+use crate::support::{
+    database::Database,
+    process::Process,
+    space::{ADMIN_KEY, asking, structure},
+    upstream::{Upstream, answer_of, status},
+};
+
+const API_KEY: &str = "canary-model-key-4711";
+const PROMPT: &str = "canary-prompt-4712";
+const ANSWER: &str = "canary-answer-4713";
+const PROVIDER: &str = "canary-provider-says-4714";
+const EMAIL: &str = "canary-owner-4715@example.org";
+const EXTRA: &str = "canary-extra-4716";
+const TOKEN: &str = "canary-transaction-4717";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_secret_is_left_anywhere() {
+    let upstream = Upstream::start(vec![
+        answer_of(&[ANSWER]),
+        status("401 Unauthorized", "", PROVIDER),
+        status("200 OK", "content-type: text/event-stream\r\n", &format!("data: {{\"x\": {PROVIDER}\n\n")),
+        status("500 Oops", "retry-after: 0\r\n", PROVIDER),
+    ])
+    .await;
+    let database = Database::sqlite();
+    let file = database.folder.path().join("config.toml");
+    std::fs::write(&file, format!("[identity]\nowner_email = \"{EMAIL}\"\n")).unwrap();
+    let process = Process::start(&database, &["--log-level", "trace", "--config", file.to_str().unwrap()]);
+    let mut clients = process.admin().await;
+    let configuration = json!({"base_url": format!("http://{}/v1", upstream.address), "api_key": API_KEY});
+    let model = clients.model("gpt", "openai", configuration).await;
+    clients.endpoint("ask", None, Some(&model)).await;
+    clients.policy("ask", "access", json!({"denied_users": ["eve@x"]})).await;
+
+    let mut seen = String::new();
+    for slug in ["ask", "ask", "ask", "ask", "nowhere"] {
+        let mut query = asking(PROMPT);
+        query.extras = Some(structure(json!({"user": EXTRA})));
+        query.transaction_token = Some(TOKEN.to_owned());
+        let request = QueryRequest { slug: slug.to_owned(), query: Some(query), request_id: None };
+        match clients.endpoints.query(request).await {
+            Ok(answer) => assert_eq!(answer.into_inner().summary.unwrap().content, ANSWER),
+            Err(status) => seen.push_str(&format!("{status:?}")),
+        }
+    }
+    let bad = proto::Query { limit: Some(0), ..asking(PROMPT) };
+    let request =
+        QueryRequest { slug: PROMPT.to_owned(), query: Some(bad), request_id: Some(PROMPT.to_owned()) };
+    seen.push_str(&format!("{:?}", clients.endpoints.query(request).await.unwrap_err()));
+    let wrong = json!({"api_key": 1, "base_url": API_KEY});
+    let wrong = proto::Model {
+        name: "bad".to_owned(),
+        dtype: "openai".to_owned(),
+        configuration: Some(structure(wrong)),
+        ..proto::Model::default()
+    };
+    let refused =
+        clients.models.create_model(proto::CreateModelRequest { model: Some(wrong) }).await.unwrap_err();
+    seen.push_str(&format!("{refused:?}"));
+    let got = clients.models.get_model(GetModelRequest { name: "gpt".to_owned() }).await.unwrap();
+    let listed = clients.models.list_models(ListModelsRequest::default()).await.unwrap();
+    let detail = clients.endpoints.get_endpoint(GetEndpointRequest { slug: "ask".to_owned() }).await.unwrap();
+    seen.push_str(&format!("{got:?} {listed:?} {detail:?}"));
+    assert!(seen.contains("[redacted]"), "the configuration is not shown at all: the check sees nothing");
+    process.kill();
+
+    let log = std::fs::read_dir(database.folder.path())
+        .unwrap()
+        .flatten()
+        .find(|file| file.path().extension().is_some_and(|extension| extension == "log"));
+    let log = std::fs::read_to_string(log.unwrap().path()).unwrap();
+    assert!(log.contains("query failed"), "nothing was logged: the check sees nothing\n{log}");
+    let stored: Vec<u8> = ["test.db", "test.db-wal"]
+        .iter()
+        .flat_map(|name| std::fs::read(database.folder.path().join(name)).unwrap_or_default())
+        .collect();
+    let stored = String::from_utf8_lossy(&stored).into_owned();
+    assert!(stored.contains("query_records"), "the database was not read: the check sees nothing");
+    for (what, text) in [("an answer or error", &seen), ("the log", &log), ("the database", &stored)] {
+        for secret in [API_KEY, PROMPT, ANSWER, PROVIDER, EXTRA, TOKEN, ADMIN_KEY] {
+            assert!(!text.contains(secret), "{secret} is in {what}");
+        }
+    }
+    assert!(!log.contains(EMAIL) && !seen.contains(EMAIL));
+}

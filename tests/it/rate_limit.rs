@@ -1,0 +1,143 @@
+//! Rate limits hold: exactly N in any window, over replicas, restarts and races.
+
+use std::{sync::Arc, time::Duration};
+
+use sea_orm::ConnectionTrait;
+use serde_json::json;
+use syft_endpoints::{
+    domain::PolicyId,
+    store::{Admission, RateCounters, Window},
+};
+use tonic::Code;
+use tonic_types::StatusExt;
+
+use crate::support::{
+    database::Database,
+    eventually, on_both,
+    space::{Space, reason},
+    upstream::Upstream,
+};
+
+fn window(policy: PolicyId, limit: u32) -> Window {
+    Window { policy, key: "bob@example.org".to_owned(), limit, length: Duration::from_secs(3600) }
+}
+
+fn granted(admission: &Admission) -> bool {
+    matches!(admission, Admission::Granted(_))
+}
+
+/// Makes every admission so far an hour older.
+async fn an_hour_passes(database: &Database) {
+    let raw = database.raw().await;
+    raw.execute_unprepared("UPDATE rate_slots SET admitted_at = admitted_at - 3600000000").await.unwrap();
+    raw.close().await.unwrap();
+}
+
+on_both! {
+    async fn racing_requests_of_three_replicas_get_exactly_n(database: Database) {
+        let policy = PolicyId::new();
+        let mut replicas = Vec::new();
+        for _ in 0..3 {
+            replicas.push(RateCounters::start(&database.store().await));
+        }
+        let barrier = Arc::new(tokio::sync::Barrier::new(120));
+        let asking = (0..120).map(|i| {
+            let (counters, barrier) = (replicas[i % 3].clone(), Arc::clone(&barrier));
+            async move {
+                barrier.wait().await;
+                counters.admit(vec![window(policy, 50)]).await.unwrap()
+            }
+        });
+        let admissions = futures_util::future::join_all(asking).await;
+        assert_eq!(admissions.iter().filter(|admission| granted(admission)).count(), 50);
+        // A restart forgets nothing.
+        let restarted = RateCounters::start(&database.store().await);
+        let Admission::Refused { retry_after, .. } = restarted.admit(vec![window(policy, 50)]).await.unwrap() else {
+            panic!("admitted after a restart")
+        };
+        assert!(retry_after > Duration::from_secs(3500) && retry_after <= Duration::from_secs(3600));
+        an_hour_passes(&database).await;
+        assert!(granted(&restarted.admit(vec![window(policy, 50)]).await.unwrap()));
+    }
+
+    async fn all_windows_or_none(database: Database) {
+        let counters = RateCounters::start(&database.store().await);
+        let (wide, narrow) = (PolicyId::new(), PolicyId::new());
+        let both = || vec![window(wide, 3), window(narrow, 1)];
+        assert!(granted(&counters.admit(both()).await.unwrap()));
+        for _ in 0..5 {
+            let refused = counters.admit(both()).await.unwrap();
+            assert!(matches!(refused, Admission::Refused { window: 1, .. }), "{refused:?}");
+        }
+        for expected in [true, true, false] {
+            assert_eq!(granted(&counters.admit(vec![window(wide, 3)]).await.unwrap()), expected);
+        }
+    }
+
+    async fn a_slot_given_back_can_be_taken_once(database: Database) {
+        let counters = RateCounters::start(&database.store().await);
+        let policy = PolicyId::new();
+        let Admission::Granted(slots) = counters.admit(vec![window(policy, 1)]).await.unwrap() else { panic!() };
+        assert!(!granted(&counters.admit(vec![window(policy, 1)]).await.unwrap()));
+        counters.give_back(slots.clone()).await;
+        assert!(granted(&counters.admit(vec![window(policy, 1)]).await.unwrap()));
+        // The same slots again: they belong to another query now.
+        counters.give_back(slots).await;
+        assert!(!granted(&counters.admit(vec![window(policy, 1)]).await.unwrap()));
+    }
+
+    async fn a_changed_limit_counts_what_was_admitted_before(database: Database) {
+        let counters = RateCounters::start(&database.store().await);
+        let policy = PolicyId::new();
+        for _ in 0..4 {
+            assert!(granted(&counters.admit(vec![window(policy, 4)]).await.unwrap()));
+        }
+        for lowered in [2, 3] {
+            assert!(!granted(&counters.admit(vec![window(policy, lowered)]).await.unwrap()), "{lowered}");
+        }
+        assert!(granted(&counters.admit(vec![window(policy, 5)]).await.unwrap()));
+        assert!(!granted(&counters.admit(vec![window(policy, 5)]).await.unwrap()));
+        an_hour_passes(&database).await;
+        for expected in [true, true, false] {
+            assert_eq!(granted(&counters.admit(vec![window(policy, 2)]).await.unwrap()), expected);
+        }
+    }
+
+    async fn a_limit_refuses_over_the_wire_and_says_for_how_long(database: Database) {
+        let upstream = Upstream::says(&["a"]).await;
+        let space = Space::start(database).await;
+        let mut clients = space.admin().await;
+        clients.asks("ask", upstream.address).await;
+        let policy = clients.policy("ask", "rate_limit", json!({"limit": "2/h"})).await;
+        clients.query("ask").await.unwrap();
+        clients.query("ask").await.unwrap();
+        let refused = clients.query("ask").await.unwrap_err();
+        assert_eq!((refused.code(), reason(&refused).as_str()), (Code::ResourceExhausted, "RATE_LIMITED"));
+        let wait = refused.get_details_retry_info().unwrap().retry_delay.unwrap();
+        assert!(wait > Duration::from_secs(3500) && wait <= Duration::from_secs(3600), "{wait:?}");
+        assert_eq!(upstream.count(), 2, "the model was asked for a refused query");
+        assert!(refused.metadata().contains_key("x-policy-metadata-bin"));
+        // Somebody else has a limit of their own; the policy gone, nobody has one.
+        clients.policies.delete_policy(syft_endpoints::proto::DeletePolicyRequest { id: policy.id }).await.unwrap();
+        clients.query("ask").await.unwrap();
+    }
+
+    async fn a_failed_query_is_counted_and_a_refused_one_is_not(database: Database) {
+        let upstream = Upstream::start(vec![crate::support::upstream::status("401 Unauthorized", "", "")]).await;
+        let space = Space::start(database).await;
+        let mut clients = space.admin().await;
+        clients.asks("ask", upstream.address).await;
+        clients.policy("ask", "rate_limit", json!({"limit": "2/h", "applied_to": ["OWNER@*"]})).await;
+        let denied = clients.policy("ask", "access", json!({"denied_users": ["*"]})).await;
+        for _ in 0..3 {
+            let refused = clients.query("ask").await.unwrap_err();
+            assert_eq!(reason(&refused), "POLICY_VIOLATION");
+        }
+        clients.policies.delete_policy(syft_endpoints::proto::DeletePolicyRequest { id: denied.id }).await.unwrap();
+        eventually("both slots are spent", async || {
+            let refused = clients.clone().query("ask").await.unwrap_err();
+            reason(&refused) == "RATE_LIMITED"
+        }).await;
+        assert_eq!(upstream.count(), 2);
+    }
+}
