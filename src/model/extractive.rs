@@ -45,7 +45,7 @@ pub(super) struct Extractive {
 }
 
 struct Sentence<'a> {
-    text: &'a str,
+    text: String,
     document_id: &'a str,
     words: BTreeSet<String>,
 }
@@ -62,7 +62,7 @@ impl Extractive {
         let mut sentences = Vec::new();
         for document in &references.documents {
             for text in sentences_of(&document.content) {
-                let words = words(&mut analyzer, text).into_iter().collect();
+                let words = words(&mut analyzer, &text).into_iter().collect();
                 sentences.push(Sentence { text, document_id: &document.document_id, words });
             }
         }
@@ -76,8 +76,10 @@ impl Extractive {
         // Ties in the order of the references, which come most similar first.
         ranked.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
         let mut seen = BTreeSet::new();
-        let best =
-            ranked.into_iter().map(|(_, i)| &sentences[i]).filter(|sentence| seen.insert(sentence.text));
+        let best = ranked
+            .into_iter()
+            .map(|(_, i)| &sentences[i])
+            .filter(|sentence| seen.insert(sentence.text.as_str()));
         let cited = best.take(self.config.sentences).map(|s| format!("{} [{}]", s.text, s.document_id));
         cited.collect::<Vec<_>>().join(" ")
     }
@@ -134,25 +136,48 @@ fn score(sentence: &Sentence<'_>, weights: &HashMap<String, f64>) -> f64 {
     matched / (sentence.words.len() as f64 + 8.0).sqrt()
 }
 
-/// Sentences end at `.`, `!` or `?` before white space, and at line breaks.
-fn sentences_of(text: &str) -> impl Iterator<Item = &str> {
-    text.lines().flat_map(|line| {
-        let mut rest = line;
-        std::iter::from_fn(move || {
-            if rest.is_empty() {
-                return None;
+/// Sentences end at `.`, `!` or `?` before white space, and where a paragraph, a heading or an item of
+/// a list ends. A line break alone ends nothing: texts are wrapped.
+fn sentences_of(text: &str) -> Vec<String> {
+    blocks(text).iter().flat_map(|block| split(block)).map(str::to_owned).collect()
+}
+
+/// Paragraphs, headings and items, each on one line.
+fn blocks(text: &str) -> Vec<String> {
+    let mut blocks = vec![String::new()];
+    for line in text.lines().map(str::trim) {
+        let item = line.trim_start_matches(|c: char| c.is_ascii_digit());
+        let begins = line.starts_with(['#', '-', '*', '|', '>'])
+            || (item.len() < line.len() && item.starts_with(". "));
+        let heading = blocks.last().is_some_and(|open| open.starts_with('#'));
+        if line.is_empty() || begins || heading {
+            blocks.push(String::new());
+        }
+        if let Some(open) = blocks.last_mut() {
+            if !open.is_empty() {
+                open.push(' ');
             }
-            let end = rest
-                .char_indices()
-                .zip(rest.chars().skip(1))
-                .find(|((_, c), next)| matches!(c, '.' | '!' | '?') && next.is_whitespace())
-                .map_or(rest.len(), |((at, c), _)| at + c.len_utf8());
-            let (sentence, tail) = rest.split_at(end);
-            rest = tail;
-            Some(sentence.trim().trim_start_matches(['#', '*', '-', '>', ' ']))
-        })
-        .filter(|sentence| !sentence.is_empty())
-    })
+            open.push_str(line);
+        }
+    }
+    blocks
+}
+
+fn split(block: &str) -> Vec<&str> {
+    let (mut sentences, mut start) = (Vec::new(), 0);
+    for ((at, c), next) in block.char_indices().zip(block.chars().skip(1)) {
+        // `1. item` is no sentence.
+        let counts = block[start..at].trim().bytes().all(|byte| byte.is_ascii_digit());
+        if matches!(c, '.' | '!' | '?') && next.is_whitespace() && !counts {
+            sentences.push(&block[start..=at]);
+            start = at + 1;
+        }
+    }
+    sentences.push(&block[start..]);
+    let plain = sentences
+        .into_iter()
+        .map(|sentence| sentence.trim().trim_start_matches(['#', '*', '-', '>', '|', ' ']));
+    plain.filter(|sentence| !sentence.is_empty()).collect()
 }
 
 #[cfg(test)]
@@ -186,10 +211,10 @@ mod tests {
 
     #[test]
     fn sentences_end_at_marks_and_lines() {
-        let text = "# Title\nOne 1.5 of it. Two! Three?\n\n- item é. End";
+        let text = "# Title\nOne 1.5\nof it. Two! Three?\n\n- item é. End\n1. first\n2. second";
         assert_eq!(
-            sentences_of(text).collect::<Vec<_>>(),
-            ["Title", "One 1.5 of it.", "Two!", "Three?", "item é.", "End"]
+            sentences_of(text),
+            ["Title", "One 1.5 of it.", "Two!", "Three?", "item é.", "End", "1. first", "2. second"]
         );
     }
 }
