@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use sea_orm::ConnectionTrait;
+use sea_orm::{ConnectionTrait, DatabaseConnection};
 use serde_json::json;
 use syft_endpoints::{
     domain::PolicyId,
@@ -26,11 +26,16 @@ fn granted(admission: &Admission) -> bool {
     matches!(admission, Admission::Granted(_))
 }
 
-/// Makes every admission so far an hour older.
+/// Makes everything that has been counted so much older.
+async fn time_passes(raw: &DatabaseConnection, seconds: u64) {
+    for (table, column) in [("rate_slots", "admitted_at"), ("rate_counters", "last_at")] {
+        let sql = format!("UPDATE {table} SET {column} = {column} - {}", seconds * 1_000_000);
+        raw.execute_unprepared(&sql).await.unwrap();
+    }
+}
+
 async fn an_hour_passes(database: &Database) {
-    let raw = database.raw().await;
-    raw.execute_unprepared("UPDATE rate_slots SET admitted_at = admitted_at - 3600000000").await.unwrap();
-    raw.close().await.unwrap();
+    time_passes(&database.raw().await, 3600).await;
 }
 
 on_both! {
@@ -58,6 +63,35 @@ on_both! {
         assert!(retry_after > Duration::from_secs(3500) && retry_after <= Duration::from_secs(3600));
         an_hour_passes(&database).await;
         assert!(granted(&restarted.admit(vec![window(policy, 50)]).await.unwrap()));
+    }
+
+    async fn a_window_slides(database: Database) {
+        let counters = RateCounters::start(&database.store().await);
+        let (policy, raw) = (PolicyId::new(), database.raw().await);
+        let window = || vec![Window { length: Duration::from_secs(1050), ..window(policy, 3) }];
+        // Against the definition: at most 3 admissions in the 1050 seconds before now. Time moves by
+        // hundreds of seconds, so the moments of this test itself decide nothing.
+        let (mut admitted, mut now, mut seed) = (Vec::<u64>::new(), 0_u64, 7_u64);
+        for step in 0..150 {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let passes = [0, 0, 100, 300, 500, 1100][(seed >> 33) as usize % 6];
+            time_passes(&raw, passes).await;
+            now += passes;
+            let recent = admitted.iter().filter(|at| now - **at < 1050).count();
+            match counters.admit(window()).await.unwrap() {
+                Admission::Granted(_) => {
+                    assert!(recent < 3, "step {step}: admitted as the fourth");
+                    admitted.push(now);
+                }
+                Admission::Refused { retry_after, .. } => {
+                    assert_eq!(recent, 3, "step {step}: refused although there was room");
+                    let free_at = admitted[admitted.len() - 3] + 1050;
+                    let wait = retry_after.as_secs_f64();
+                    assert!((wait - (free_at - now) as f64).abs() < 30.0, "step {step}: {wait}");
+                }
+            }
+        }
+        assert!(admitted.len() > 30, "{admitted:?}");
     }
 
     async fn all_windows_or_none(database: Database) {

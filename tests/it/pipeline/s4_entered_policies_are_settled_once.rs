@@ -1,6 +1,9 @@
 //! S4: hooks run once per entered policy, wherever the query is dropped.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use futures_util::StreamExt;
 use syft_endpoints::{
@@ -11,8 +14,10 @@ use syft_endpoints::{
 use crate::support::rig::{Deed, Log, OneDocument, Probe, Rig, Tokens, plan};
 
 /// A query with awaits in every part of it.
-fn slow_plan(log: &Log) -> Plan {
-    let probe = |name| Arc::new(Probe { yields: 3, ..Probe::new(name, log) }) as Arc<dyn Policy>;
+fn slow_plan(log: &Log, passed: &Arc<AtomicUsize>) -> Plan {
+    let probe = |name| {
+        Arc::new(Probe { yields: 3, passed: Arc::clone(passed), ..Probe::new(name, log) }) as Arc<dyn Policy>
+    };
     let model = Tokens { count: 8, ..Tokens::default() };
     let plan = plan(Some(Arc::new(model)), vec![probe("a"), probe("b"), probe("c")]);
     Plan { dataset: Some(Arc::new(OneDocument { yields: 3 })), ..plan }
@@ -33,8 +38,8 @@ fn assert_settled(log: &Log, dropped_after: usize) {
 
 /// Steps of a whole query, counted on the same single thread on which it is then dropped.
 async fn steps() -> usize {
-    let log = Arc::new(Mutex::default());
-    let rig = Rig::new(Config { buffered_events: 1, ..Config::default() }, slow_plan(&log));
+    let (log, passed) = (Arc::new(Mutex::default()), Arc::default());
+    let rig = Rig::new(Config { buffered_events: 1, ..Config::default() }, slow_plan(&log, &passed));
     let mut events = rig.ask();
     for step in 0.. {
         tokio::task::yield_now().await;
@@ -51,8 +56,8 @@ async fn dropping_a_query_at_every_await_settles_what_was_entered() {
     assert!(steps > 20, "the query has hardly any awaits: {steps}");
     let mut partly_entered = 0;
     for drop_after in 0..=steps {
-        let log = Arc::new(Mutex::default());
-        let mut rig = Rig::new(Config { buffered_events: 1, ..Config::default() }, slow_plan(&log));
+        let (log, passed) = (Arc::new(Mutex::default()), Arc::default());
+        let mut rig = Rig::new(Config { buffered_events: 1, ..Config::default() }, slow_plan(&log, &passed));
         let mut events = rig.ask();
         for _ in 0..drop_after {
             tokio::task::yield_now().await;
@@ -63,8 +68,10 @@ async fn dropping_a_query_at_every_await_settles_what_was_entered() {
         assert_settled(&log, drop_after);
         let outcome = rig.outcome();
         assert!(["client_gone", "completed"].contains(&outcome), "{outcome}");
-        partly_entered +=
-            usize::from(log.lock().unwrap().iter().filter(|line| line.starts_with("pre")).count() == 1);
+        // The client's going ends the admission between two hooks, never inside one.
+        let entered = log.lock().unwrap().iter().filter(|line| line.starts_with("pre")).count();
+        assert_eq!(passed.load(Ordering::SeqCst), entered, "dropped after {drop_after} steps, inside a hook");
+        partly_entered += usize::from(entered == 1);
     }
     assert!(partly_entered > 0, "no drop fell into the admission");
 }

@@ -12,6 +12,8 @@ async fn one_query_too_many_is_refused_at_once() {
     let config = Config { max_running: 3, ..Config::default() };
     let rig = Rig::new(config, plan(Some(Arc::new(model)), vec![]));
     let mut running = [rig.ask(), rig.ask(), rig.ask()].map(Some);
+    // They are under way, not only asked for.
+    tokio::time::sleep(Duration::from_secs(5)).await;
     let refused = rig.pipeline.run(call("x"));
     assert!(matches!(refused, Err(Error::Overloaded { retry_after }) if retry_after > Duration::ZERO));
     running[1] = None;

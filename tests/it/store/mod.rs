@@ -1,5 +1,6 @@
 //! What the store promises, on both databases.
 
+mod cancelled_writes;
 mod catalog;
 mod changes;
 mod leases;

@@ -211,6 +211,8 @@ pub struct Probe {
     pub filter: Option<fn() -> Box<dyn AnswerFilter>>,
     /// Yields inside each hook.
     pub yields: usize,
+    /// How many `pre_hook`s ran to their end.
+    pub passed: Arc<AtomicUsize>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -232,6 +234,7 @@ impl Probe {
             withholds: false,
             filter: None,
             yields: 0,
+            passed: Arc::default(),
         }
     }
 
@@ -271,7 +274,9 @@ impl Policy for Probe {
 
     async fn pre_hook(&self, _turn: &mut Turn) -> Result<(), Error> {
         self.log.lock().unwrap().push(format!("pre {}", self.name));
-        self.act(self.pre).await
+        let done = self.act(self.pre).await;
+        self.passed.fetch_add(1, Ordering::SeqCst);
+        done
     }
 
     async fn post_hook(&self, _turn: &mut Turn, outcome: &Outcome) -> Result<(), Error> {
