@@ -7,7 +7,10 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize, Serializer};
 use toml::{Table, Value};
 
-use crate::{identity, pipeline, server, store, telemetry, upstream};
+use crate::{
+    identity, pipeline, server, store, telemetry,
+    upstream::{self, PrivateAddresses},
+};
 
 /// The whole configuration.
 #[derive(Clone, Serialize, Deserialize)]
@@ -107,6 +110,10 @@ impl Config {
         use secrecy::ExposeSecret;
 
         let mut problems = Vec::new();
+        if self.upstream.private_addresses == PrivateAddresses::Auto && self.identity.enable_multi_tenancy {
+            // One tenant's model must not be a way into the network of all.
+            self.upstream.private_addresses = PrivateAddresses::Refuse;
+        }
         if self.store.url.is_empty() {
             self.store.url = format!("sqlite://{}", self.data_dir.join("syft.db").display());
         }
@@ -131,6 +138,15 @@ impl Config {
             if value == 0 {
                 problems.push(format!("{key} must be 1 or more"));
             }
+        }
+        if self.store.max_connections < 3 {
+            problems.push(
+                "store.max_connections must be 3 or more: a lock and the change feed need one each"
+                    .to_owned(),
+            );
+        }
+        if self.store.poll_interval_ms == 0 {
+            problems.push("store.poll_interval_ms must be 1 or more".to_owned());
         }
         if problems.is_empty() { Ok(self) } else { Err(Problems(problems)) }
     }
@@ -237,7 +253,7 @@ fn hidden<S: Serializer>(_secret: &SecretString, serializer: S) -> Result<S::Ok,
 
 #[cfg(test)]
 mod tests {
-    use super::Config;
+    use super::{Config, PrivateAddresses};
 
     fn load(
         file: &str,
@@ -273,6 +289,17 @@ mod tests {
     fn postgres_needs_keys_that_replicas_share() {
         let problems = load("", &[("SYFT_DATABASE_URL", "postgres://x/y")], &[]).unwrap_err();
         assert_eq!(problems.len(), 2, "{problems:?}");
+    }
+
+    #[test]
+    fn tenants_reach_no_private_addresses_unless_the_owner_says_so() {
+        let private =
+            |environment: &[(&str, &str)]| load("", environment, &[]).unwrap().upstream.private_addresses;
+        assert_eq!(private(&[]), PrivateAddresses::Auto);
+        let tenants = ("SYFT_ENABLE_MULTI_TENANCY", "true");
+        assert_eq!(private(&[tenants]), PrivateAddresses::Refuse);
+        let allowed = ("SYFT_UPSTREAM_PRIVATE_ADDRESSES", "allow");
+        assert_eq!(private(&[tenants, allowed]), PrivateAddresses::Allow);
     }
 
     #[test]

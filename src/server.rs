@@ -33,7 +33,7 @@ pub struct Config {
     pub max_header_bytes: u32,
     /// Bytes that wait for a slow reader, per stream.
     pub send_buffer_bytes: usize,
-    /// Time from a connection to its first byte, and to the end of HTTP/1 headers, in milliseconds.
+    /// Time from a connection to HTTP/2's preface or the end of HTTP/1 headers, in milliseconds.
     pub handshake_timeout_ms: u64,
     /// Silence after which a peer is asked whether it lives, in milliseconds.
     pub keepalive_interval_ms: u64,
@@ -55,6 +55,9 @@ impl Default for Config {
         }
     }
 }
+
+/// What every HTTP/2 connection begins with.
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// When a server stops, in two steps.
 #[derive(Clone, Default)]
@@ -137,11 +140,21 @@ fn is_of_the_peer(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-/// Whether the peer sends its first byte in time.
+/// Whether the peer says in time which protocol it speaks: HTTP/2's preface, or anything that is not
+/// its beginning.
 async fn says_something(stream: &TcpStream, limit: Duration, stop: &Stop) -> bool {
-    let mut first = [0; 1];
-    let peeked = stop.gently.run_until_cancelled(timeout(limit, stream.peek(&mut first))).await;
-    matches!(peeked, Some(Ok(Ok(1))))
+    let says = async {
+        let mut first = [0; PREFACE.len()];
+        loop {
+            match stream.peek(&mut first).await {
+                Ok(0) | Err(_) => return false,
+                Ok(said) if said == PREFACE.len() || !PREFACE.starts_with(&first[..said]) => return true,
+                // What is there is there: `peek` would not wait for more.
+                Ok(_) => sleep(Duration::from_millis(20)).await,
+            }
+        }
+    };
+    matches!(stop.gently.run_until_cancelled(timeout(limit, says)).await, Some(Ok(true)))
 }
 
 async fn connection(stream: TcpStream, builder: &Builder<TokioExecutor>, routes: Routes, stop: &Stop) {

@@ -10,6 +10,9 @@ use crate::{
     error::{Error, Part},
 };
 
+/// Bytes of references in one answer.
+const MAX_FOUND: usize = 8 << 20;
+
 /// A dataset or model as it came: nothing is checked.
 #[derive(Clone, Default)]
 pub struct AttachmentDraft {
@@ -157,7 +160,9 @@ impl Catalog {
         let request = check.with(request)?;
         let stored = self.store.attachment(Part::Dataset, tenant.id, name).await?;
         let dataset = self.datasets.open(&stored)?;
-        dataset.search(&request).await.map_err(|fault| fault.of(Part::Dataset))
+        let mut found = dataset.search(&request).await.map_err(|fault| fault.of(Part::Dataset))?;
+        found.cut(MAX_FOUND);
+        Ok(found)
     }
 
     /// Strikes the secrets out. Of a type that is not known any more, the whole configuration.

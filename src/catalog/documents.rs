@@ -17,6 +17,12 @@ use crate::{
 const BATCH_DOCUMENTS: usize = 256;
 /// Bytes of text written together at most, but for a single document.
 const BATCH_BYTES: usize = 1 << 20;
+/// Bytes of a document's id.
+const MAX_ID: usize = 512;
+/// Documents read at once for a page.
+const STEP: usize = 8;
+/// Bytes of text on one page of a list, but for a single document.
+const PAGE_BYTES: usize = 4 << 20;
 /// How long the end of an ingestion waits until a search here finds its documents.
 const INDEXED_WITHIN: Duration = Duration::from_secs(60);
 
@@ -65,8 +71,20 @@ impl Catalog {
     ) -> Result<Page<Document>, Error> {
         let (dataset, _) = self.local_dataset(tenant, dataset).await?;
         let listing = Listing::new(&self.store, tenant.id, &format!("documents/{}", dataset.id), page)?;
-        let found = self.store.documents(dataset.id, listing.after.as_deref(), listing.limit()).await?;
-        listing.page(found, |document: &Document| document.id.clone())
+        let (mut found, mut bytes) = (Vec::<Document>::new(), 0);
+        // A few at a time: a page of the longest documents would be a gigabyte.
+        while found.len() < listing.size() && bytes < PAGE_BYTES {
+            let after = found.last().map(|document| document.id.clone()).or_else(|| listing.after.clone());
+            let missing = (listing.size() - found.len()).min(STEP);
+            let more = self.store.documents(dataset.id, after.as_deref(), missing as u64).await?;
+            bytes += more.iter().map(|document| document.content.len()).sum::<usize>();
+            let last = more.len() < missing;
+            found.extend(more);
+            if last {
+                return listing.last_page(found);
+            }
+        }
+        listing.page_before_others(found, |document: &Document| document.id.clone())
     }
 
     /// Deletes documents, waits until a search here no longer finds them, and returns how many there
@@ -83,6 +101,7 @@ impl Catalog {
         if ids.len() > 1000 {
             return Err(Error::Invalid(vec![violation("ids", Rule::TooLong(1000), "must be at most 1000")]));
         }
+        let ids = ids.into_iter().filter(|id| rules::can_be_stored(id, MAX_ID)).collect();
         let (dataset, config) = self.local_dataset(tenant, dataset).await?;
         let deleted = self.store.delete_documents(tenant.id, dataset.id, ids).await?;
         let revision = self.store.document_revision(dataset.id).await?;
@@ -116,7 +135,7 @@ impl Ingestion {
     pub fn add(&mut self, document: Document) -> Result<bool, Error> {
         let field = |name: &str| format!("documents.{}.{name}", self.received);
         let mut check = Check::default();
-        check.take(rules::text(&field("id"), &document.id, 512));
+        check.take(rules::text(&field("id"), &document.id, MAX_ID));
         check.take(rules::text(&field("content"), &document.content, rules::MAX_DOCUMENT_BYTES));
         let metadata = serde_json::to_string(&document.metadata).unwrap_or_default();
         check.take(rules::optional_text(&field("metadata"), &metadata, 64 << 10));

@@ -76,14 +76,33 @@ impl<'a> Listing<'a> {
         self.size + 1
     }
 
-    pub(super) fn page<T>(&self, mut items: Vec<T>, key: impl Fn(&T) -> String) -> Result<Page<T>, Error> {
-        let size = usize::try_from(self.size).unwrap_or(usize::MAX);
-        if items.len() <= size {
-            return Ok(Page { items, next_token: String::new() });
-        }
-        items.truncate(size);
+    /// How many items a page has at most.
+    pub(super) fn size(&self) -> usize {
+        usize::try_from(self.size).unwrap_or(usize::MAX)
+    }
+
+    /// A page with nothing after it.
+    pub(super) fn last_page<T>(&self, items: Vec<T>) -> Result<Page<T>, Error> {
+        Ok(Page { items, next_token: String::new() })
+    }
+
+    /// A page that may have others after it.
+    pub(super) fn page_before_others<T>(
+        &self,
+        items: Vec<T>,
+        key: impl Fn(&T) -> String,
+    ) -> Result<Page<T>, Error> {
         let last = items.last().map(key).unwrap_or_default();
         let next_token = self.store.seal_token(&self.context, &last)?;
         Ok(Page { items, next_token })
+    }
+
+    /// A page of rows that were read up to [`Listing::limit`].
+    pub(super) fn page<T>(&self, mut items: Vec<T>, key: impl Fn(&T) -> String) -> Result<Page<T>, Error> {
+        if items.len() <= self.size() {
+            return self.last_page(items);
+        }
+        items.truncate(self.size());
+        self.page_before_others(items, key)
     }
 }

@@ -1,5 +1,7 @@
 //! What comes back from a query.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 
 use super::QueryId;
@@ -7,7 +9,7 @@ use super::QueryId;
 /// One event of an answer, in the order References, Delta…, Completed.
 #[derive(Debug, Clone, PartialEq)]
 pub enum QueryEvent {
-    References(References),
+    References(Arc<References>),
     Delta(String),
     Completed(Box<Answer>),
 }
@@ -17,7 +19,7 @@ pub enum QueryEvent {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
     pub query_id: QueryId,
-    pub references: Option<References>,
+    pub references: Option<Arc<References>>,
     pub text: String,
     pub completion: Option<Completion>,
     pub cost: Option<Cost>,
@@ -86,6 +88,23 @@ pub struct PolicyEntry {
     pub reason_code: Option<&'static str>,
     pub reason: Option<String>,
     pub details: Map<String, Value>,
+}
+
+impl References {
+    /// Keeps whole documents from the front, as long as their text and metadata fit into `bytes`.
+    pub fn cut(&mut self, bytes: usize) {
+        let mut room = bytes;
+        let fit = self.documents.iter().take_while(|document| {
+            let metadata =
+                document.metadata.as_ref().and_then(|metadata| serde_json::to_string(metadata).ok());
+            let size = document.content.len() + metadata.map_or(0, |metadata| metadata.len());
+            let fits = size <= room;
+            room = room.saturating_sub(size);
+            fits
+        });
+        let fit = fit.count();
+        self.documents.truncate(fit);
+    }
 }
 
 impl Usage {

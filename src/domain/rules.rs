@@ -97,10 +97,16 @@ pub fn optional_text(field: &str, value: &str, max: usize) -> Result<String, Vio
     if value.len() > max {
         return Err(violation(field, Rule::TooLong(max), format!("must be at most {max} bytes long")));
     }
-    if value.contains('\0') {
+    if !can_be_stored(value, max) {
         return Err(violation(field, Rule::Pattern, "must not contain the character NUL"));
     }
     Ok(value.to_owned())
+}
+
+/// Whether a text could be one that was stored: of at most `max` bytes, and without NUL. What could not
+/// is not looked up.
+pub fn can_be_stored(value: &str, max: usize) -> bool {
+    value.len() <= max && !value.contains('\0')
 }
 
 /// An e-mail address, lower-cased.

@@ -55,6 +55,9 @@ impl TypeSpec {
             return vec![violation("configuration", Rule::Schema, "cannot be checked")];
         };
         let instance = Value::Object(configuration.clone());
+        if has_nul(&instance) {
+            return vec![violation("configuration", Rule::Pattern, "must not contain the character NUL")];
+        }
         validator
             .iter_errors(&instance)
             .map(|error| {
@@ -82,6 +85,16 @@ impl TypeSpec {
 /// Why it cannot be read; may hold values, so it is for the log.
 pub fn read<C: DeserializeOwned>(configuration: &Configuration) -> Result<C, Cause> {
     Ok(serde_json::from_value(Value::Object(configuration.clone()))?)
+}
+
+/// The one character that Postgres cannot store.
+fn has_nul(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(values) => values.iter().any(has_nul),
+        Value::Object(object) => object.iter().any(|(name, value)| name.contains('\0') || has_nul(value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
 }
 
 fn mark_secrets(schema: &mut Map<String, Value>, secrets: &[&str]) {

@@ -23,6 +23,8 @@ const SERVICES: &str = "/syft.space.v1.";
 const TENANT: HeaderName = HeaderName::from_static("x-tenant-name");
 /// Longest time a call that is not a query may take to answer.
 const CALL_LIMIT: Duration = Duration::from_secs(60);
+/// Longest time from a query's headers to those of its answer.
+const QUERY_LIMIT: Duration = Duration::from_secs(3600);
 
 /// Puts [`Auth`] around a stack of services.
 #[derive(Clone)]
@@ -83,11 +85,12 @@ where
                 request.extensions_mut().insert(timeout);
             }
             let answer = inner.call(request).map(|response| response.map(clear));
-            if method.ends_with("Query") {
-                // The pipeline keeps the deadline, also of the body.
-                return answer.await;
-            }
-            let limit = timeout.map_or(CALL_LIMIT, |timeout| timeout.0.min(CALL_LIMIT));
+            // The pipeline keeps the deadlines of queries; here only a request that never ends is bounded.
+            let limit = match timeout {
+                _ if method.ends_with("Query") => QUERY_LIMIT,
+                Some(timeout) => timeout.0.min(CALL_LIMIT),
+                None => CALL_LIMIT,
+            };
             let late = || Ok(status(Error::Ended(Ended::DeadlineExceeded)).into_http());
             tokio::time::timeout(limit, answer).await.unwrap_or_else(|_| late())
         }

@@ -11,7 +11,7 @@ use super::{
     tenant,
 };
 use crate::{
-    domain::rules::violation,
+    domain::rules::{self, violation},
     error::{Error, Rule},
     pipeline::{Call, QueryStream},
     proto::{self, endpoint_service_server::EndpointService},
@@ -152,6 +152,10 @@ struct Asked {
 
 fn call<T>(request: &Request<T>, asked: Asked) -> Result<Call, Status> {
     let caller = caller(request)?;
+    if !rules::can_be_stored(&asked.slug, 64) {
+        // No endpoint has such a slug; it is not even worth a record.
+        return Err(status(Error::EndpointNotFound(asked.slug.chars().take(64).collect())));
+    }
     let mut violations = Vec::new();
     if asked.slug.is_empty() {
         violations.push(violation("slug", Rule::Missing, "is required"));

@@ -21,6 +21,11 @@ const DOMAIN: &str = "space.syft";
 /// Metadata of a failed query: an encoded `PolicyMetadata`.
 pub const POLICY_METADATA: &str = "x-policy-metadata-bin";
 
+/// Characters of one text in a status.
+const MAX_TEXT: usize = 500;
+/// Violations named in one status; with this many the first hundred are enough to go on.
+const MAX_VIOLATIONS: usize = 100;
+
 /// The status for an error. Its cause has been or is now logged, and is not sent.
 pub(super) fn status(error: Error) -> Status {
     if let Some(cause) = error.cause() {
@@ -65,7 +70,15 @@ pub(super) fn undecodable() -> Status {
 }
 
 fn plain(error: &Error) -> Status {
-    with_details(code(error), &error.to_string(), details(error))
+    with_details(code(error), &short(&error.to_string()), details(error))
+}
+
+/// A status travels in headers, and what callers send can be megabytes.
+fn short(text: &str) -> String {
+    match text.char_indices().nth(MAX_TEXT) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
 }
 
 fn with_details(code: Code, message: &str, details: ErrorDetails) -> Status {
@@ -102,7 +115,8 @@ fn details(error: &Error) -> ErrorDetails {
     let mut info = HashMap::new();
     match error {
         Error::Invalid(violations) => {
-            let fields = violations.iter().map(|v| FieldViolation::new(&v.field, &v.message));
+            let named = violations.iter().take(MAX_VIOLATIONS);
+            let fields = named.map(|v| FieldViolation::new(short(&v.field), short(&v.message)));
             details.set_bad_request(fields.collect::<Vec<_>>());
         }
         Error::Refused(refusal) => {
@@ -124,10 +138,10 @@ fn details(error: &Error) -> ErrorDetails {
             details.set_precondition_failure(uses.collect::<Vec<_>>());
         }
         Error::NotFound(resource, name) | Error::AlreadyExists(resource, name) => {
-            details.set_resource_info(resource.to_string(), name, "", "");
+            details.set_resource_info(resource.to_string(), short(name), "", "");
         }
         Error::EndpointNotFound(slug) => {
-            details.set_resource_info("Endpoint", slug, "", "");
+            details.set_resource_info("Endpoint", short(slug), "", "");
         }
         Error::ScopeMissing(scope) => {
             info.insert("scope".to_owned(), (*scope).to_owned());

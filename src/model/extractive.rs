@@ -87,17 +87,26 @@ impl Extractive {
 
 #[async_trait]
 impl Model for Extractive {
-    /// Streams the answer word by word. Nothing is awaited.
+    /// Streams the answer word by word. Reading megabytes of references takes a while, so that happens
+    /// off the runtime's workers.
     async fn chat(&self, request: ChatRequest) -> Result<ChatStream, UpstreamError> {
-        let answer = request.references.as_ref().map(|references| self.answer(&request.question, references));
+        let (config, references, question) = (self.config.clone(), request.references, request.question);
+        let read = tokio::task::spawn_blocking(move || {
+            references.map(|references| Self { config }.answer(&question, &references))
+        });
+        let answer = match read.await {
+            Ok(answer) => answer,
+            Err(ended) if ended.is_panic() => std::panic::resume_unwind(ended.into_panic()),
+            Err(ended) => return Err(UpstreamError::unavailable("it was stopped").because(ended)),
+        };
         let answer = answer.filter(|answer| !answer.is_empty()).unwrap_or_else(|| NOTHING_FITS.to_owned());
         let (answer, finish_reason) = cut(&answer, request.options.max_tokens);
-        let read: usize = request.messages.iter().map(|message| message.content.len()).sum();
+        let read: usize = request.messages.iter().map(|message| message.content.chars().count()).sum();
         let completion = Completion {
             id: String::new(),
             model: NAME.to_owned(),
             finish_reason,
-            usage: Usage::estimate(read, answer.len()),
+            usage: Usage::estimate(read, answer.chars().count()),
         };
         let pieces: Vec<_> =
             answer.split_inclusive(' ').map(|word| ChatEvent::Delta(word.to_owned())).collect();

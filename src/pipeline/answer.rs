@@ -13,6 +13,8 @@ use crate::{
     policy::{Filters, Turn},
 };
 
+/// Bytes of references in one answer: with the text they must fit into one message.
+const MAX_REFERENCES: usize = 8 << 20;
 /// Bytes of text that may be withheld; more cannot be an answer.
 const MAX_WITHHELD: usize = 4 << 20;
 
@@ -64,10 +66,11 @@ impl Draft {
         let request =
             SearchRequest { text: turn.query.search_text().to_owned(), options: turn.query.search() };
         let mut references = dataset.search(&request).await.map_err(|fault| fault.of(Part::Dataset))?;
+        references.cut(MAX_REFERENCES);
         self.filters.references(&mut references)?;
         turn.documents = references.documents.len();
         let references = Arc::new(references);
-        sink.send(turn, QueryEvent::References(References::clone(&references))).await?;
+        sink.send(turn, QueryEvent::References(Arc::clone(&references))).await?;
         Ok(Some(references))
     }
 

@@ -1,6 +1,6 @@
 //! What a query needs to know of its endpoint, loaded once and kept until something changes.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use moka::future::Cache;
 
@@ -16,6 +16,8 @@ use crate::{
 
 /// Plans kept at most.
 const CAPACITY: u64 = 10_000;
+/// How long a plan is kept that nobody asks for.
+const KEPT: Duration = Duration::from_secs(60);
 
 /// An endpoint, ready to run.
 pub struct Plan {
@@ -55,7 +57,9 @@ type Key = (TenantId, String, i64);
 impl Plans {
     /// Plans of the endpoints in the database.
     pub fn new(store: Store, registries: Registries) -> Self {
-        Self { source: Source::Stored { store, registries, cache: Cache::new(CAPACITY) } }
+        // Every change of the catalog leaves the plans before it behind.
+        let cache = Cache::builder().max_capacity(CAPACITY).time_to_idle(KEPT).build();
+        Self { source: Source::Stored { store, registries, cache } }
     }
 
     /// Plans that never change, by slug: a pipeline without a database.

@@ -8,9 +8,9 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{AttachmentChange, Store, entities::Texts, fault, now, seal::Owner};
+use super::{AttachmentChange, Store, entities::Texts, fault, feed, now, seal::Owner};
 use crate::{
-    domain::{Attachment, AttachmentId, Configuration, NewAttachment, TenantId},
+    domain::{Attachment, AttachmentId, Configuration, NewAttachment, TenantId, rules::can_be_stored},
     error::{Error, Part, Resource},
 };
 
@@ -85,6 +85,9 @@ impl Store {
     /// # Errors
     /// `NotFound`, `StoreUnavailable`.
     pub async fn attachment(&self, part: Part, tenant: TenantId, name: &str) -> Result<Attachment, Error> {
+        if !can_be_stored(name, 64) {
+            return Err(Error::NotFound(resource(part), name.chars().take(64).collect()));
+        }
         let select = select(part, tenant).and_where(Expr::col("name").eq(name)).to_owned();
         let found = Row::find_by_statement(self.backend().build(&select)).one(self.reader()).await?;
         let found = found.ok_or_else(|| Error::NotFound(resource(part), name.to_owned()))?;
@@ -138,6 +141,7 @@ impl Store {
         name: &str,
         (summary, tags): AttachmentChange,
     ) -> Result<Attachment, Error> {
+        self.attachment(part, tenant, name).await?;
         let mut update = Query::update();
         update.table(table(part)).value("updated_at", now());
         if let Some(summary) = summary {
@@ -174,8 +178,16 @@ impl Store {
         if !used.is_empty() {
             return Err(in_use(used));
         }
-        let deleted = self.change(move |txn| Box::pin(delete(txn, part, tenant, id))).await?;
-        if deleted {
+        let backend = self.backend();
+        let deleted = self.change(move |txn| {
+            Box::pin(async move {
+                let deleted = delete(txn, part, tenant, id).await?;
+                // Wakes those who keep an index of it.
+                feed::announce(txn, backend, feed::DOCUMENTS).await?;
+                Ok(deleted)
+            })
+        });
+        if deleted.await? {
             return Ok(id);
         }
         // An endpoint came between: the foreign key saw it.

@@ -12,7 +12,10 @@ use super::{
     fault, now,
 };
 use crate::{
-    domain::{AttachmentId, Endpoint, EndpointChange, EndpointId, NewEndpoint, ResponseType, TenantId},
+    domain::{
+        AttachmentId, Endpoint, EndpointChange, EndpointId, NewEndpoint, ResponseType, TenantId,
+        rules::can_be_stored,
+    },
     error::{Error, Part, Resource},
 };
 
@@ -122,13 +125,16 @@ pub(super) async fn find(
     tenant: TenantId,
     slug: &str,
 ) -> Result<endpoint::Model, Error> {
-    let found = of(tenant).filter(endpoint::Column::Slug.eq(slug)).one(db).await?;
+    let found = match can_be_stored(slug, 64) {
+        true => of(tenant).filter(endpoint::Column::Slug.eq(slug)).one(db).await?,
+        false => None,
+    };
     found.ok_or_else(|| Error::EndpointNotFound(slug.to_owned()))
 }
 
 /// The counters of an endpoint's policies go with it; they have no foreign key of their own.
 async fn forget_rates(txn: &DatabaseTransaction, endpoint: Uuid) -> Result<(), Error> {
-    for table in ["rate_slots", "rate_counters"] {
+    for table in ["rate_counters", "rate_slots"] {
         let sql = format!(
             "DELETE FROM {table} WHERE policy_id IN (SELECT id FROM policies WHERE endpoint_id = $1)"
         );

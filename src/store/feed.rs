@@ -82,8 +82,9 @@ impl Feed {
         });
     }
 
-    fn heard(&self) {
-        self.shared.heard.send_replace(Some(Instant::now()));
+    /// What is known is as old as the question.
+    fn heard(&self, asked: Instant) {
+        self.shared.heard.send_replace(Some(asked));
     }
 }
 
@@ -108,8 +109,10 @@ pub(super) async fn announce(
 pub(super) async fn follow(store: &Store, shutdown: CancellationToken) {
     let mut listener = None;
     loop {
-        if let Err(error) = read(store).await {
-            tracing::warn!(cause = error.cause(), "cannot read the change feed");
+        match timeout(STALE_AFTER, read(store)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(cause = error.cause(), "cannot read the change feed"),
+            Err(_) => tracing::warn!("the database does not answer the change feed"),
         }
         tokio::select! {
             () = shutdown.cancelled() => return,
@@ -129,10 +132,7 @@ async fn read(store: &Store) -> Result<(), Error> {
             _ => store.feed().advance_documents(revision),
         }
     }
-    // A slow answer is an old one.
-    if asked.elapsed() < STALE_AFTER {
-        store.feed().heard();
-    }
+    store.feed().heard(asked);
     Ok(())
 }
 

@@ -32,6 +32,7 @@ use sea_orm::{
 };
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
+use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use documents::VersionedDocument;
@@ -67,6 +68,9 @@ impl Default for Config {
     }
 }
 
+/// How long a write is waited for. It may still be committed after that.
+const WRITE_LIMIT: Duration = Duration::from_secs(15);
+
 /// The database. Clones share it.
 #[derive(Clone)]
 pub struct Store {
@@ -80,6 +84,8 @@ struct Inner {
     secrets: SecretBox,
     feed: Feed,
     tasks: TaskTracker,
+    /// Ends the writers that serve a queue, once their queues are empty.
+    closing: CancellationToken,
     config: Config,
     /// Serialises migrations of processes that share a SQLite file.
     lock_file: Option<PathBuf>,
@@ -99,6 +105,7 @@ impl Store {
             secrets,
             feed: Feed::default(),
             tasks: TaskTracker::new(),
+            closing: CancellationToken::new(),
             config,
             lock_file,
         };
@@ -136,8 +143,10 @@ impl Store {
         Ok(())
     }
 
-    /// Waits for every write that has begun, then closes the connections.
+    /// Takes no more records and counts, waits for every write that has begun, then closes the
+    /// connections.
     pub async fn close(&self) {
+        self.inner.closing.cancel();
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
         for pool in [&self.inner.write, &self.inner.read] {
@@ -151,7 +160,11 @@ impl Store {
     async fn write<T: Send + 'static>(&self, work: impl Work<T>) -> Result<T, Error> {
         let store = self.clone();
         let task = self.inner.tasks.spawn(async move { store.transact(work).await });
-        task.await.map_err(Error::internal)?
+        match tokio::time::timeout(WRITE_LIMIT, task).await {
+            Ok(done) => done.map_err(Error::internal)?,
+            // The task goes on: a transaction must not be dropped.
+            Err(_) => Err(Error::StoreUnavailable("a write takes too long".into())),
+        }
     }
 
     /// As [`Store::write`], for what plans and keys are made of: every replica drops what it cached
@@ -181,7 +194,9 @@ impl Store {
                 Ok(done)
             }
             Err(error) => {
-                txn.rollback().await?;
+                if let Err(failed) = txn.rollback().await {
+                    tracing::debug!(error = %failed, "a transaction was not rolled back by hand");
+                }
                 Err(error)
             }
         }
@@ -206,6 +221,18 @@ impl Store {
     /// Opens what [`Store::seal_token`] sealed for the same context; `None` for anything else.
     pub fn open_token(&self, context: &str, sealed: &str) -> Option<String> {
         self.secrets().open_text(context, sealed)
+    }
+
+    /// Takes what has queued up, `limit` at most; nothing only once the store is closing and the queue
+    /// is empty.
+    async fn next_batch<T>(&self, inbox: &mut mpsc::Receiver<T>, limit: usize) -> Vec<T> {
+        let mut batch = Vec::with_capacity(limit);
+        let waited = self.inner.closing.run_until_cancelled(inbox.recv_many(&mut batch, limit)).await;
+        if waited.is_none() && batch.is_empty() {
+            inbox.close();
+            inbox.recv_many(&mut batch, limit).await;
+        }
+        batch
     }
 
     fn secrets(&self) -> &SecretBox {

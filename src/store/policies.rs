@@ -137,7 +137,7 @@ impl Store {
     /// # Errors
     /// `NotFound`, `StoreUnavailable`.
     pub async fn delete_policy(&self, tenant: TenantId, id: PolicyId) -> Result<(), Error> {
-        let forget = ["rate_slots", "rate_counters"]
+        let forget = ["rate_counters", "rate_slots"]
             .map(|table| self.statement(&format!("DELETE FROM {table} WHERE policy_id = $1"), [id.0.into()]));
         self.change(move |txn| {
             Box::pin(async move {

@@ -22,6 +22,9 @@ use crate::{domain::PolicyId, error::Error};
 /// Requests committed together at most.
 const BATCH: usize = 64;
 
+/// How long a batch is waited for: one stalled connection must not hold every caller up.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// One limit that a request must pass.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Window {
@@ -68,7 +71,7 @@ enum Request {
 }
 
 impl RateCounters {
-    /// Starts the writer. It ends when every clone is gone.
+    /// Starts the writer. It ends when the store closes.
     pub fn start(store: &Store) -> Self {
         let (requests, inbox) = mpsc::channel(1024);
         store.inner.tasks.spawn(serve(store.clone(), inbox));
@@ -96,9 +99,12 @@ impl RateCounters {
 }
 
 async fn serve(store: Store, mut inbox: mpsc::Receiver<Request>) {
-    let mut batch = Vec::with_capacity(BATCH);
-    while inbox.recv_many(&mut batch, BATCH).await > 0 {
-        commit(&store, std::mem::take(&mut batch)).await;
+    loop {
+        let batch = store.next_batch(&mut inbox, BATCH).await;
+        if batch.is_empty() {
+            return;
+        }
+        commit(&store, batch).await;
     }
 }
 
@@ -115,7 +121,8 @@ async fn commit(store: &Store, batch: Vec<Request>) {
     }
     let decided =
         store.write(move |txn| Box::pin(async move { ledger::decide(txn, &asked, &returned).await }));
-    match decided.await {
+    let late = || Err(Error::StoreUnavailable("the rate counters take too long".into()));
+    match tokio::time::timeout(PATIENCE, decided).await.unwrap_or_else(|_| late()) {
         Ok(admissions) => {
             for (reply, admission) in replies.into_iter().zip(admissions) {
                 let _ = reply.send(Ok(admission));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sea_orm::{ActiveValue::Set, EntityTrait};
+use sea_orm::{ActiveValue::Set, DatabaseTransaction, EntityTrait, sea_query::OnConflict};
 use time::OffsetDateTime;
 use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
@@ -52,7 +52,7 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Starts the writer. It ends, with everything written, when every clone is gone.
+    /// Starts the writer. It ends, with everything written, when the store closes.
     pub fn start(store: &Store) -> Self {
         let (records, inbox) = mpsc::channel(QUEUE);
         let (written, seen) = watch::channel(0);
@@ -82,10 +82,13 @@ impl Recorder {
 }
 
 async fn serve(store: Store, mut inbox: mpsc::Receiver<QueryRecord>, written: watch::Sender<u64>) {
-    let mut batch = Vec::with_capacity(BATCH);
-    while inbox.recv_many(&mut batch, BATCH).await > 0 {
+    loop {
+        let batch = store.next_batch(&mut inbox, BATCH).await;
+        if batch.is_empty() {
+            return;
+        }
         let count = batch.len();
-        let rows = batch.drain(..).map(row).collect();
+        let rows = batch.into_iter().map(row).collect();
         if let Err(error) = insert(&store, rows).await {
             tracing::error!(cause = error.cause(), count, "query records were lost");
         }
@@ -93,24 +96,29 @@ async fn serve(store: Store, mut inbox: mpsc::Receiver<QueryRecord>, written: wa
     }
 }
 
-/// Tries for as long as a query would wait.
+/// Tries for as long as a query would wait; then each by itself, so that one bad row loses only itself.
 async fn insert(store: &Store, rows: Vec<query_record::ActiveModel>) -> Result<(), Error> {
     let mut last = Ok(());
     for pause in [0, 200, 1_000, 3_000] {
         tokio::time::sleep(Duration::from_millis(pause)).await;
         let rows = rows.clone();
-        let inserted = store.write(move |txn| {
-            Box::pin(async move {
-                query_record::Entity::insert_many(rows).exec_without_returning(txn).await?;
-                Ok(())
-            })
-        });
-        last = inserted.await;
-        if last.is_ok() {
-            break;
+        let inserted = store.write(move |txn| Box::pin(async move { put(txn, rows).await }));
+        if inserted.await.is_ok() {
+            return Ok(());
         }
     }
+    for row in rows {
+        let inserted = store.write(move |txn| Box::pin(async move { put(txn, vec![row]).await })).await;
+        last = inserted.and(last);
+    }
     last
+}
+
+/// A row that an attempt before has written after all stays as it is.
+async fn put(txn: &DatabaseTransaction, rows: Vec<query_record::ActiveModel>) -> Result<(), Error> {
+    let stays = OnConflict::column(query_record::Column::Id).do_nothing().to_owned();
+    query_record::Entity::insert_many(rows).on_conflict(stays).exec_without_returning(txn).await?;
+    Ok(())
 }
 
 fn row(record: QueryRecord) -> query_record::ActiveModel {

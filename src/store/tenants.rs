@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::{Store, entities::tenant, fault, now};
 use crate::{
-    domain::{Tenant, TenantId},
+    domain::{Tenant, TenantId, rules::can_be_stored},
     error::{Error, Resource},
 };
 
@@ -37,7 +37,10 @@ impl Store {
     /// # Errors
     /// `NotFound`, `StoreUnavailable`.
     pub async fn tenant(&self, name: &str) -> Result<Tenant, Error> {
-        let found = tenant::Entity::find().filter(tenant::Column::Name.eq(name)).one(self.reader()).await?;
+        let found = match can_be_stored(name, 64) {
+            true => tenant::Entity::find().filter(tenant::Column::Name.eq(name)).one(self.reader()).await?,
+            false => None,
+        };
         found.map(Tenant::from).ok_or_else(|| Error::NotFound(Resource::Tenant, name.to_owned()))
     }
 

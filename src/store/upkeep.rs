@@ -47,6 +47,8 @@ impl Store {
             Box::pin(async move {
                 let before = database_micros(txn).await? - age;
                 for sql in [
+                    // Locks the counters as an admission does: one that comes meanwhile waits, and counts anew.
+                    "UPDATE rate_counters SET last_at = last_at WHERE last_at < $1",
                     "DELETE FROM rate_slots WHERE EXISTS (SELECT 1 FROM rate_counters c WHERE c.last_at < $1 \
                      AND c.policy_id = rate_slots.policy_id AND c.key = rate_slots.key)",
                     "DELETE FROM rate_counters WHERE last_at < $1",

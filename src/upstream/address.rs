@@ -59,7 +59,7 @@ fn canonical(address: IpAddr) -> IpAddr {
     let s = v6.segments();
     let tail = Ipv4Addr::from(((u32::from(s[6])) << 16) | u32::from(s[7]));
     match s {
-        [0, 0, 0, 0, 0, 0xffff, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..] => IpAddr::V4(tail),
+        [0, 0, 0, 0, 0, 0xffff, ..] | [0, 0, 0, 0, 0xffff, 0, ..] | [0x64, 0xff9b, ..] => IpAddr::V4(tail),
         [0, 0, 0, 0, 0, 0, high, low] if high != 0 || low > 1 => IpAddr::V4(tail),
         [0x2002, high, low, ..] => IpAddr::V4(Ipv4Addr::from((u32::from(high) << 16) | u32::from(low))),
         _ => address,
@@ -89,9 +89,18 @@ fn is_private_v4(v4: Ipv4Addr) -> bool {
 }
 
 fn is_metadata_v6(v6: Ipv6Addr) -> bool {
-    let aws = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
     let google = Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254);
-    v6.is_unicast_link_local() || v6.is_multicast() || v6.is_unspecified() || v6 == aws || v6 == google
+    let [first, second, ..] = v6.segments();
+    let aws = (first, second) == (0xfd00, 0xec2);
+    let teredo = (first, second) == (0x2001, 0);
+    let site_local = first & 0xffc0 == 0xfec0;
+    v6.is_unicast_link_local()
+        || v6.is_multicast()
+        || v6.is_unspecified()
+        || aws
+        || google == v6
+        || teredo
+        || site_local
 }
 
 fn is_private_v6(v6: Ipv6Addr) -> bool {

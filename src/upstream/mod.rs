@@ -34,7 +34,17 @@ pub struct Config {
     pub attempts: usize,
     /// Whether loopback and private addresses may be called. Link-local and cloud-metadata
     /// addresses never may.
-    pub allow_private_addresses: bool,
+    pub private_addresses: PrivateAddresses,
+}
+
+/// Whether models and datasets may be on loopback and private addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PrivateAddresses {
+    /// In a space with one tenant, whose owner owns the network too.
+    Auto,
+    Allow,
+    Refuse,
 }
 
 impl Default for Config {
@@ -44,7 +54,7 @@ impl Default for Config {
             first_token_timeout_ms: 120_000,
             idle_timeout_ms: 60_000,
             attempts: 3,
-            allow_private_addresses: true,
+            private_addresses: PrivateAddresses::Auto,
         }
     }
 }
@@ -63,7 +73,7 @@ impl Upstream {
     /// # Errors
     /// When the TLS provider cannot be set up.
     pub fn new(config: Config) -> Result<Self, reqwest::Error> {
-        let guard = Guard { allow_private: config.allow_private_addresses };
+        let guard = Guard { allow_private: config.private_addresses != PrivateAddresses::Refuse };
         let http = reqwest::Client::builder()
             .http1_only()
             .no_proxy()

@@ -49,12 +49,13 @@ proptest! {
     }
 }
 
+fn allowed(allow_private: bool, text: &str) -> bool {
+    let url = parse_base_url(text).unwrap();
+    Guard { allow_private }.check(&url).is_ok()
+}
+
 #[test]
 fn metadata_addresses_are_never_allowed_and_private_ones_by_choice() {
-    let allowed = |allow_private: bool, text: &str| {
-        let url = parse_base_url(text).unwrap();
-        Guard { allow_private }.check(&url).is_ok()
-    };
     let never = [
         "http://169.254.169.254/",
         "http://[fe80::1]/",
@@ -67,6 +68,11 @@ fn metadata_addresses_are_never_allowed_and_private_ones_by_choice() {
         "http://2852039166/",
         "http://0xa9fea9fe/",
         "http://[::]/",
+        "http://[fd00:ec2::23]/",
+        "http://[fec0::1]/",
+        "http://[::ffff:0:a9fe:a9fe]/",
+        "http://[64:ff9b:1::a9fe:a9fe]/",
+        "http://[2001::1]/",
     ];
     for url in never {
         assert!(!allowed(true, url) && !allowed(false, url), "{url}");

@@ -10,6 +10,8 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
 use crate::support::{
+    database::Database,
+    on_both,
     space::{ADMIN_KEY, Space, question, structure},
     tenants::{call_with, methods},
 };
@@ -190,6 +192,37 @@ async fn messages_that_are_not_messages_are_the_callers_mistake() {
     let huge = [&[0x0a, 0x80, 0x80, 0x80, 0x03][..], &vec![b'a'; 6 << 20]].concat();
     let status = call_with(&space, "EndpointService/GetEndpoint", &caller, huge).await;
     assert!([Code::OutOfRange, Code::ResourceExhausted].contains(&status.code()), "{status:?}");
+}
+
+on_both! {
+    async fn names_that_cannot_be_stored_are_not_found(database: Database) {
+        let space = Space::start(database).await;
+        let mut clients = space.admin().await;
+        let long = "a".repeat(3 << 20);
+        for name in ["nul\0", &long] {
+            let refused = clients.query(name).await.unwrap_err();
+            assert_eq!(refused.code(), Code::NotFound, "{refused:?}");
+            assert!(refused.message().len() < 200);
+            let get = proto::GetDatasetRequest { name: name.to_owned() };
+            assert_eq!(clients.datasets.get_dataset(get).await.unwrap_err().code(), Code::NotFound);
+            let get = proto::GetEndpointRequest { slug: name.to_owned() };
+            assert_eq!(clients.endpoints.get_endpoint(get).await.unwrap_err().code(), Code::NotFound);
+        }
+        let messages = vec![Message { role: long.clone(), content: "x".to_owned() }; 1];
+        let many = vec![Message { role: "wizard".to_owned(), content: "x".to_owned() }; 5000];
+        for messages in [messages, many] {
+            let query = proto::Query {
+                messages: Some(Messages::Conversation(Conversation { messages })),
+                ..proto::Query::default()
+            };
+            let request = proto::QueryRequest { slug: "ask".to_owned(), query: Some(query), request_id: None };
+            assert!(!fields(&clients.endpoints.query(request).await.unwrap_err()).is_empty());
+        }
+        let configuration = Some(structure(json!({"system_prompt": "nul\u{0}"})));
+        let model = Model { name: "m".to_owned(), dtype: "openai".to_owned(), configuration, ..Model::default() };
+        let refused = clients.models.create_model(CreateModelRequest { model: Some(model) }).await.unwrap_err();
+        assert_eq!(fields(&refused), ["model.configuration"]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

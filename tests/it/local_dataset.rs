@@ -52,6 +52,55 @@ on_both! {
         assert!(search(&mut clients, "zebra", 0.0).await.is_empty());
     }
 
+    async fn deleting_nothing_changes_nothing(database: Database) {
+        let space = Space::start(database).await;
+        let mut clients = space.admin().await;
+        clients.dataset("docs").await;
+        clients.ingest("docs", &[("a", "words")]).await;
+        for ids in [vec![], vec!["x".to_owned()], vec!["nul\0".to_owned()]] {
+            let delete = DeleteDocumentsRequest { dataset: "docs".to_owned(), ids };
+            let deleted = tokio::time::timeout(Duration::from_secs(20), clients.datasets.delete_documents(delete)).await;
+            assert_eq!(deleted.expect("it waits for an index").unwrap().into_inner().deleted, 0);
+        }
+        let database = space.stop().await;
+        let space = Space::start(database).await;
+        assert_eq!(ids(&search(&mut space.admin().await, "words", 0.0).await), ["a"]);
+    }
+
+    async fn an_index_that_is_ahead_of_its_rows_is_made_anew(database: Database) {
+        use sea_orm::ConnectionTrait;
+
+        let space = Space::start(database).await;
+        let mut clients = space.admin().await;
+        clients.dataset("docs").await;
+        for text in ["first", "second", "third"] {
+            clients.ingest("docs", &[(text, "words")]).await;
+        }
+        let database = space.stop().await;
+        // As after a backup of the database was restored.
+        let raw = database.raw().await;
+        raw.execute_unprepared("DELETE FROM documents WHERE revision > 1").await.unwrap();
+        raw.execute_unprepared("UPDATE datasets SET document_revision = 1").await.unwrap();
+        raw.close().await.unwrap();
+        let space = Space::start(database).await;
+        assert_eq!(ids(&search(&mut space.admin().await, "words", 0.0).await), ["first"]);
+    }
+
+    async fn many_ties_are_cut_by_id(database: Database) {
+        let space = Space::start(database).await;
+        let mut clients = space.admin().await;
+        clients.dataset("docs").await;
+        for round in 0..3 {
+            let texts: Vec<String> = (0..50).map(|i| format!("d{:03}", i * 3 + round)).collect();
+            let texts: Vec<(&str, &str)> = texts.iter().map(|id| (id.as_str(), "same words")).collect();
+            clients.ingest("docs", &texts).await;
+        }
+        let request = SearchDatasetRequest { name: "docs".to_owned(), text: "words".to_owned(), ..Default::default() };
+        let found = clients.datasets.search_dataset(request).await.unwrap().into_inner().references.unwrap();
+        let found: Vec<&str> = found.documents.iter().map(|found| found.document_id.as_str()).collect();
+        assert_eq!(found, ["d000", "d001", "d002", "d003", "d004"]);
+    }
+
     async fn a_restart_and_a_lost_index_change_no_score(database: Database) {
         let space = Space::start(database).await;
         let mut clients = space.admin().await;

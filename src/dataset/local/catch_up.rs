@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Rows read at once.
-const PAGE: u64 = 500;
+const PAGE: u64 = 64;
 /// Pause while another process writes the same folder.
 const LOCKED: Duration = Duration::from_millis(100);
 
@@ -28,7 +28,7 @@ pub(super) async fn catch_up(
 ) -> Result<(), Error> {
     loop {
         let target = store.document_revision(dataset).await?;
-        if index.cursor().map_err(Error::internal)?.revision >= target {
+        if index.cursor().map_err(Error::internal)?.revision == target {
             index.reload().map_err(Error::internal)?;
             index.mark_caught_up(target);
             return Ok(());
@@ -37,7 +37,7 @@ pub(super) async fn catch_up(
             tokio::time::sleep(LOCKED).await;
             continue;
         };
-        write(store, dataset, index, writer).await?;
+        write(store, dataset, index, (writer, target)).await?;
     }
 }
 
@@ -45,10 +45,16 @@ async fn write(
     store: &Store,
     dataset: AttachmentId,
     index: &Arc<LocalIndex>,
-    mut writer: IndexWriter,
+    (mut writer, target): (IndexWriter, i64),
 ) -> Result<(), Error> {
     // Read again under the writer's lock: another process may have come further meanwhile.
     let mut cursor = index.cursor().map_err(Error::internal)?;
+    if cursor.revision > target && cursor.revision > store.document_revision(dataset).await? {
+        // The rows are older than the index: a backup was restored. They are the truth.
+        tracing::warn!(%dataset, "an index is ahead of its documents and is made anew");
+        writer.delete_all_documents().map_err(Error::internal)?;
+        cursor = Cursor::default();
+    }
     loop {
         let page = store.documents_since(dataset, (cursor.revision, &cursor.id), PAGE).await?;
         let Some(last) = page.last() else { break };
@@ -58,6 +64,10 @@ async fn write(
         if complete {
             break;
         }
+    }
+    if cursor.revision < target {
+        // A write that left no row behind, such as a deletion of nothing.
+        cursor = Cursor { revision: target, id: String::new() };
     }
     let index = Arc::clone(index);
     let commit = tokio::task::spawn_blocking(move || {

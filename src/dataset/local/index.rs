@@ -56,14 +56,19 @@ struct Fields {
 impl LocalIndex {
     /// Opens the index in `folder`, or makes an empty one where there is none that can be read.
     pub(super) fn open(folder: &Path, language: Language) -> tantivy::Result<Self> {
-        let index = match open_or_create(folder) {
-            Ok(index) => index,
+        match Self::open_as_it_is(folder, language) {
+            Err(TantivyError::IoError(error)) => Err(TantivyError::IoError(error)),
             Err(error) => {
                 tracing::warn!(%error, "an index cannot be read and is made anew");
                 fs::remove_dir_all(folder)?;
-                open_or_create(folder)?
+                Self::open_as_it_is(folder, language)
             }
-        };
+            opened => opened,
+        }
+    }
+
+    fn open_as_it_is(folder: &Path, language: Language) -> tantivy::Result<Self> {
+        let index = open_or_create(folder)?;
         index.tokenizers().register(WORDS, language.analyzer());
         let reader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into()?;
         let (_, fields) = schema();

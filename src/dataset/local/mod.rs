@@ -58,7 +58,12 @@ impl Dataset for LocalDataset {
         let found = tokio::task::spawn_blocking(move || index.search(&request)).await;
         let failed =
             |cause: crate::error::Cause| UpstreamError::unavailable("its index failed").because(cause);
-        found.map_err(|e| failed(e.into()))?.map_err(|e| failed(e.into()))
+        match found {
+            Ok(found) => found.map_err(|e| failed(e.into())),
+            // A panic is a fault of ours, not of the dataset.
+            Err(ended) if ended.is_panic() => std::panic::resume_unwind(ended.into_panic()),
+            Err(ended) => Err(failed(ended.into())),
+        }
     }
 
     async fn health(&self) -> Health {

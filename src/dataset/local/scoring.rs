@@ -58,8 +58,8 @@ impl Statistics {
     }
 }
 
-/// The documents at or above the threshold, at least the best `limit` of them and all that tie with
-/// the last of these.
+/// The best `limit` documents at or above the threshold, in no order. Of documents that tie at the end,
+/// each segment gives those with the first ids, so there may be up to `limit` a segment.
 pub(super) fn search(
     statistics: &Statistics,
     content: Field,
@@ -83,7 +83,9 @@ pub(super) fn search(
             scores[segment as usize][document as usize] += idf * saturation(frequency, length, statistics);
         }
     }
-    Ok(select(&scores, weight, options))
+    let mut hits = select(&scores, weight, options);
+    cut_ties(segments, &mut hits, options.limit)?;
+    Ok(hits)
 }
 
 fn occurrences(segments: &[SegmentReader], term: &Term) -> tantivy::Result<Occurrences> {
@@ -137,4 +139,29 @@ fn select(scores: &[Vec<f64>], weight: f64, options: SearchOptions) -> Vec<Hit> 
         hits.retain(|hit| hit.similarity >= least);
     }
     hits
+}
+
+/// Thousands of documents can tie, and reading them all only to sort them by id would cost more than the
+/// search. Within a segment the ordinals of ids are in the order of the ids.
+fn cut_ties(segments: &[SegmentReader], hits: &mut Vec<Hit>, limit: usize) -> tantivy::Result<()> {
+    if hits.len() <= limit {
+        return Ok(());
+    }
+    let least = hits.iter().map(|hit| hit.similarity).fold(f64::INFINITY, f64::min);
+    let (mut kept, ties): (Vec<Hit>, Vec<Hit>) =
+        std::mem::take(hits).into_iter().partition(|hit| hit.similarity > least);
+    for (ordinal, segment) in (0_u32..).zip(segments) {
+        let ids = segment.fast_fields().str("id")?;
+        let id = |hit: &Hit| ids.as_ref().and_then(|ids| ids.term_ords(hit.address.doc_id).next());
+        let mut here: Vec<(Option<u64>, DocAddress)> = ties
+            .iter()
+            .filter(|hit| hit.address.segment_ord == ordinal)
+            .map(|hit| (id(hit), hit.address))
+            .collect();
+        here.sort_unstable();
+        let first = here.into_iter().take(limit).map(|(_, address)| Hit { address, similarity: least });
+        kept.extend(first);
+    }
+    *hits = kept;
+    Ok(())
 }

@@ -1,5 +1,7 @@
 //! Queries and answers.
 
+use std::sync::Arc;
+
 use super::object;
 use crate::{
     domain::{
@@ -47,7 +49,7 @@ pub(in crate::grpc) fn answer(answer: Answer) -> proto::QueryResponse {
     let text = answer.text;
     proto::QueryResponse {
         query_id: answer.query_id.to_string(),
-        references: answer.references.map(references),
+        references: answer.references.map(|found| references(Arc::unwrap_or_clone(found))),
         summary: answer
             .completion
             .map(|made| proto::Summary { content: text, completion: Some(completion(made)) }),
@@ -59,7 +61,7 @@ pub(in crate::grpc) fn answer(answer: Answer) -> proto::QueryResponse {
 /// One event of a stream.
 pub(in crate::grpc) fn event(event: QueryEvent) -> proto::StreamQueryResponse {
     let event = match event {
-        QueryEvent::References(found) => Event::References(references(found)),
+        QueryEvent::References(found) => Event::References(references(Arc::unwrap_or_clone(found))),
         QueryEvent::Delta(content) => Event::Delta(proto::Delta { content }),
         QueryEvent::Completed(end) => Event::Completed(proto::Completed {
             query_id: end.query_id.to_string(),

@@ -115,7 +115,7 @@ impl Answer {
         self.usage = usage(&chunk.usage).or(self.usage);
         // A usage chunk has no choices, and only the first choice is ours.
         let Some(choice) = chunk.choices.into_iter().flatten().next() else { return Ok(None) };
-        if let Some(reason) = choice.finish_reason.as_str() {
+        if let Some(reason) = choice.finish_reason.as_str().filter(|reason| !reason.is_empty()) {
             self.finish_reason = Some(finish_reason(reason));
         }
         let text = choice.delta.or(choice.message).and_then(|content| content.content);
@@ -140,7 +140,7 @@ fn usage(usage: &Value) -> Option<Usage> {
 
 fn finish_reason(reason: &str) -> FinishReason {
     match reason {
-        "stop" | "eos" | "eos_token" | "stop_sequence" | "" => FinishReason::Stop,
+        "stop" | "eos" | "eos_token" | "stop_sequence" => FinishReason::Stop,
         "length" => FinishReason::Length,
         "content_filter" => FinishReason::ContentFilter,
         _ => FinishReason::Other,

@@ -96,8 +96,9 @@ impl OpenAi {
 #[async_trait]
 impl Model for OpenAi {
     async fn chat(&self, request: ChatRequest) -> Result<ChatStream, UpstreamError> {
-        let clocks = self.upstream.clocks();
-        let response = self.ask(&request).await?;
+        // One clock from the call to the first token, whatever is repeated in between.
+        let mut clocks = self.upstream.clocks();
+        let response = clocks.wait(self.ask(&request)).await??;
         let read = request.messages.iter().map(|message| message.content.chars().count()).sum();
         let answer = Answer::new(&self.config.model, read);
         let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
@@ -149,6 +150,9 @@ fn streamed(
                 if event == "[DONE]" {
                     answer.done();
                     break 'read;
+                }
+                if event.is_empty() {
+                    continue;
                 }
                 if let Some(text) = answer.chunk(&event)? {
                     clocks.first_token();

@@ -31,8 +31,7 @@ pub(super) async fn decide(
     asked: &[Vec<Window>],
     returned: &[Slot],
 ) -> Result<Vec<Admission>, Error> {
-    give_back(txn, returned).await?;
-    let mut counters = lock(txn, asked).await?;
+    let mut counters = lock(txn, asked, returned).await?;
     let admissions = asked.iter().map(|windows| admit(&mut counters, windows)).collect();
     for (key, counter) in &counters {
         save(txn, key, counter).await?;
@@ -78,8 +77,13 @@ impl Counter {
     }
 }
 
-/// Locks every counter of the batch, in one order for all replicas, and loads what it needs.
-async fn lock(txn: &DatabaseTransaction, asked: &[Vec<Window>]) -> Result<BTreeMap<Key, Counter>, Error> {
+/// Locks every counter of the batch, in one order for all replicas, gives slots back, and loads what the
+/// batch needs.
+async fn lock(
+    txn: &DatabaseTransaction,
+    asked: &[Vec<Window>],
+    returned: &[Slot],
+) -> Result<BTreeMap<Key, Counter>, Error> {
     let mut wanted: BTreeMap<Key, (i64, i64)> = BTreeMap::new();
     for window in asked.iter().flatten() {
         let limit = i64::from(window.limit);
@@ -87,9 +91,16 @@ async fn lock(txn: &DatabaseTransaction, asked: &[Vec<Window>]) -> Result<BTreeM
         *least = limit.min(*least);
         *requests += 1;
     }
+    let keys = returned.iter().map(|slot| (slot.policy.0, slot.key.clone())).chain(wanted.keys().cloned());
+    let mut rows = BTreeMap::new();
+    for key in keys.collect::<BTreeSet<Key>>() {
+        let row = lock_row(txn, &key).await?;
+        rows.insert(key, row);
+    }
+    give_back(txn, returned).await?;
     let mut counters = BTreeMap::new();
     for (key, (limit, requests)) in wanted {
-        let (slots, last_at) = lock_row(txn, &key).await?;
+        let (slots, last_at) = rows.get(&key).copied().unwrap_or_default();
         let now = database_micros(txn).await?.max(last_at);
         let mut counter =
             Counter { now, slots, gates: Vec::new(), victims: Vec::new(), changed: BTreeMap::new() };
@@ -156,10 +167,6 @@ async fn put(txn: &DatabaseTransaction, key: &Key, slot: i64, admitted_at: i64) 
 /// A slot given back is as old as can be: the next admission takes it. A slot that has been taken again
 /// since is left alone.
 async fn give_back(txn: &DatabaseTransaction, slots: &[Slot]) -> Result<(), Error> {
-    let keys: BTreeSet<Key> = slots.iter().map(|slot| (slot.policy.0, slot.key.clone())).collect();
-    for key in &keys {
-        lock_row(txn, key).await?;
-    }
     for slot in slots {
         let sql = "UPDATE rate_slots SET admitted_at = 0 \
                    WHERE policy_id = $1 AND key = $2 AND slot = $3 AND admitted_at = $4";
