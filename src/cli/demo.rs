@@ -116,29 +116,28 @@ fn hints(address: SocketAddr, key: &str) {
     );
     println!(
         r#"
-The service listens on {address}. Ask it something else, from the repository's folder:
+The service listens on {address}. In another terminal, in the repository's folder, any of these asks it more:
 
-  cargo run -q -- query {slug} "How are policies ordered?" --server http://{address} --key {key}
+cargo run -q -- query {slug} "How are policies ordered?" --server http://{address} --key {key}
 
-  npx -y @bufbuild/buf curl --http2-prior-knowledge --protocol grpc \
-    -H 'authorization: Bearer {key}' -d '{body}' \
-    http://{address}/syft.space.v1.EndpointService/StreamQuery
+npx -y @bufbuild/buf curl --http2-prior-knowledge --protocol grpc -H 'authorization: Bearer {key}' \
+  -d '{body}' http://{address}/syft.space.v1.EndpointService/StreamQuery
 
-  grpcurl -plaintext -H 'authorization: Bearer {key}' -d '{body}' \
-    {address} syft.space.v1.EndpointService/StreamQuery
+grpcurl -plaintext -H 'authorization: Bearer {key}' \
+  -d '{body}' {address} syft.space.v1.EndpointService/StreamQuery
 
-  python3 -m venv /tmp/syft-demo && . /tmp/syft-demo/bin/activate && pip install -q grpcio-tools
-  python -m grpc_tools.protoc -I proto --python_out=/tmp/syft-demo --grpc_python_out=/tmp/syft-demo \
-    proto/syft/space/v1/*.proto
-  PYTHONPATH=/tmp/syft-demo python - <<'END'
-  import grpc
-  from syft.space.v1 import endpoint_service_pb2 as m, endpoint_service_pb2_grpc as g, query_pb2 as q
-  stub = g.EndpointServiceStub(grpc.insecure_channel('{address}'))
-  query = q.Query(text='How are policies ordered?', stop_sequences=q.StopSequences())
-  for event in stub.StreamQuery(m.StreamQueryRequest(slug='{slug}', query=query),
-                                metadata=[('authorization', 'Bearer {key}')]):
-      print(event.delta.content, end='', flush=True)
-  END
+python3 -m venv /tmp/syft-demo && /tmp/syft-demo/bin/pip install -q grpcio-tools
+/tmp/syft-demo/bin/python -m grpc_tools.protoc -I proto --python_out=/tmp/syft-demo \
+  --grpc_python_out=/tmp/syft-demo proto/syft/space/v1/*.proto
+PYTHONPATH=/tmp/syft-demo /tmp/syft-demo/bin/python - <<'END'
+import grpc
+from syft.space.v1 import endpoint_service_pb2 as m, endpoint_service_pb2_grpc as g, query_pb2 as q
+stub = g.EndpointServiceStub(grpc.insecure_channel('{address}'))
+query = q.Query(text='How are policies ordered?', stop_sequences=q.StopSequences())
+key = ('authorization', 'Bearer {key}')
+for event in stub.StreamQuery(m.StreamQueryRequest(slug='{slug}', query=query), metadata=[key]):
+    print(event.delta.content, end='', flush=True)
+END
 
 Ctrl-C stops it; its folder is deleted then."#,
         slug = setup::SLUG,

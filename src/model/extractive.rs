@@ -151,10 +151,17 @@ fn sentences_of(text: &str) -> Vec<String> {
     blocks(text).iter().flat_map(|block| split(block)).map(str::to_owned).collect()
 }
 
-/// Paragraphs, headings and items, each on one line.
+/// Paragraphs and items, each on one line. Headings and code are no sentences: they answer nothing.
 fn blocks(text: &str) -> Vec<String> {
-    let mut blocks = vec![String::new()];
+    let (mut blocks, mut code) = (vec![String::new()], false);
     for line in text.lines().map(str::trim) {
+        if line.starts_with("```") {
+            code = !code;
+        }
+        if code || line.starts_with("```") {
+            blocks.push(String::new());
+            continue;
+        }
         let item = line.trim_start_matches(|c: char| c.is_ascii_digit());
         let begins = line.starts_with(['#', '-', '*', '|', '>'])
             || (item.len() < line.len() && item.starts_with(". "));
@@ -169,6 +176,7 @@ fn blocks(text: &str) -> Vec<String> {
             open.push_str(line);
         }
     }
+    blocks.retain(|block| !block.starts_with('#'));
     blocks
 }
 
@@ -220,10 +228,10 @@ mod tests {
 
     #[test]
     fn sentences_end_at_marks_and_lines() {
-        let text = "# Title\nOne 1.5\nof it. Two! Three?\n\n- item é. End\n1. first\n2. second";
+        let text = "# Title\n```\ncode. More\n```\nOne 1.5\nof it. Two! Three?\n\n- item é. End\n1. first\n2. second";
         assert_eq!(
             sentences_of(text),
-            ["Title", "One 1.5 of it.", "Two!", "Three?", "item é.", "End", "1. first", "2. second"]
+            ["One 1.5 of it.", "Two!", "Three?", "item é.", "End", "1. first", "2. second"]
         );
     }
 }
