@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use toml::{Table, Value};
 
 use crate::{
+    domain::rules,
     identity, pipeline, server, store, telemetry,
     upstream::{self, PrivateAddresses},
 };
@@ -107,9 +108,6 @@ impl Config {
 
     /// Rules that concern several keys.
     fn complete(mut self) -> Result<Self, Problems> {
-        use secrecy::ExposeSecret;
-
-        let mut problems = Vec::new();
         if self.upstream.private_addresses == PrivateAddresses::Auto && self.identity.enable_multi_tenancy {
             // One tenant's model must not be a way into the network of all.
             self.upstream.private_addresses = PrivateAddresses::Refuse;
@@ -117,8 +115,45 @@ impl Config {
         if self.store.url.is_empty() {
             self.store.url = format!("sqlite://{}", self.data_dir.join("syft.db").display());
         }
-        let sqlite = self.store.url.starts_with("sqlite:");
-        if !sqlite && !self.store.url.starts_with("postgres:") && !self.store.url.starts_with("postgresql:") {
+        let problems = [self.bad_values(), self.bad_keys()].concat();
+        if problems.is_empty() { Ok(self) } else { Err(Problems(problems)) }
+    }
+
+    fn bad_values(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        let counts = [
+            ("pipeline.max_running", self.pipeline.max_running, 1),
+            ("server.max_connections", self.server.max_connections, 1),
+            ("upstream.attempts", self.upstream.attempts, 1),
+            // A lock and the change feed need one each.
+            ("store.max_connections", self.store.max_connections as usize, 3),
+            ("store.poll_interval_ms", usize::try_from(self.store.poll_interval_ms).unwrap_or(usize::MAX), 1),
+        ];
+        for (key, value, least) in counts {
+            if value < least || value > 1_000_000 {
+                problems.push(format!("{key} must be {least} to 1000000"));
+            }
+        }
+        let named = [
+            ("identity.owner_email", rules::email("", &self.identity.owner_email)),
+            ("identity.default_tenant_name", rules::slug("", &self.identity.default_tenant_name)),
+        ];
+        for (key, checked) in named {
+            problems.extend(checked.err().map(|violation| format!("{key} {}", violation.message)));
+        }
+        if self.log.level.parse::<tracing::Level>().is_err() {
+            problems.push("log.level must be error, warn, info, debug or trace".to_owned());
+        }
+        problems
+    }
+
+    fn bad_keys(&self) -> Vec<String> {
+        use secrecy::ExposeSecret;
+
+        let mut problems = Vec::new();
+        let url = &self.store.url;
+        let sqlite = url.starts_with("sqlite:");
+        if !sqlite && !url.starts_with("postgres:") && !url.starts_with("postgresql:") {
             problems.push("store.url must begin with sqlite: or postgres:".to_owned());
         }
         let keys = [("SYFT_ADMIN_API_KEY", &self.admin_api_key), ("SYFT_SECRET_KEY", &self.secret_key)];
@@ -131,24 +166,7 @@ impl Config {
         if !secret_key.is_empty() && store::SecretBox::parse(secret_key).is_err() {
             problems.push(format!("secret_key: {}", store::BadKey));
         }
-        for (key, value) in [
-            ("pipeline.max_running", self.pipeline.max_running),
-            ("upstream.attempts", self.upstream.attempts),
-        ] {
-            if value == 0 {
-                problems.push(format!("{key} must be 1 or more"));
-            }
-        }
-        if self.store.max_connections < 3 {
-            problems.push(
-                "store.max_connections must be 3 or more: a lock and the change feed need one each"
-                    .to_owned(),
-            );
-        }
-        if self.store.poll_interval_ms == 0 {
-            problems.push("store.poll_interval_ms must be 1 or more".to_owned());
-        }
-        if problems.is_empty() { Ok(self) } else { Err(Problems(problems)) }
+        problems
     }
 }
 
@@ -238,8 +256,14 @@ fn problem_with(key: &str, value: Value) -> Option<String> {
     Some(format!("{key}: {}", first_line(&error)))
 }
 
+/// What an error says without the value that it quotes: it may be a secret in the wrong place.
 fn first_line(error: &toml::de::Error) -> String {
-    error.message().lines().next().unwrap_or("invalid").to_owned()
+    let text = error.message().lines().next().unwrap_or_default();
+    match text.split_once(", expected ") {
+        _ if text.starts_with("unknown field") => text.to_owned(),
+        Some((_, expected)) => format!("is not what it should be: {expected}"),
+        None => "is not valid".to_owned(),
+    }
 }
 
 fn default_data_dir() -> PathBuf {
@@ -277,12 +301,15 @@ mod tests {
 
     #[test]
     fn all_problems_are_told_at_once_without_values() {
-        let file = "typo = 1\n[server]\nlisten = \"nowhere\"\n[store]\nurl = 5";
+        let file = "typo = 1\nadmin_api_key = 47114711\n[server]\nlisten = \"nowhere\"\n[store]\nurl = 5";
         let problems = load(file, &[("SYFT_TYPO", "s3cret")], &[]).unwrap_err();
-        for expected in ["SYFT_TYPO", "typo", "server.listen", "store.url"] {
+        for expected in ["SYFT_TYPO", "typo", "admin_api_key", "server.listen", "store.url"] {
             assert!(problems.iter().any(|problem| problem.contains(expected)), "{expected}: {problems:?}");
         }
-        assert!(!problems.concat().contains("s3cret"));
+        assert!(
+            !problems.concat().contains("s3cret") && !problems.concat().contains("47114711"),
+            "{problems:?}"
+        );
     }
 
     #[test]

@@ -7,5 +7,12 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
-    cli::Cli::parse().run()
+    match cli::Cli::try_parse() {
+        Ok(command) => command.run(),
+        Err(shown) => {
+            // Help and version are no mistakes. Nobody may be reading.
+            let _ = shown.print();
+            ExitCode::from(if shown.use_stderr() { cli::USAGE } else { 0 })
+        }
+    }
 }

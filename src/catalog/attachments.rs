@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Bytes of references in one answer.
-const MAX_FOUND: usize = 8 << 20;
+const MAX_FOUND: usize = 3 << 20;
 
 /// A dataset or model as it came: nothing is checked.
 #[derive(Clone, Default)]
@@ -61,6 +61,7 @@ impl Catalog {
         tenant: &Tenant,
         name: &str,
     ) -> Result<(Attachment, Vec<String>), Error> {
+        rules::named("name", name).map_err(|violation| vec![violation])?;
         let found = self.store.attachment(part, tenant.id, name).await?;
         let slugs = self.store.endpoint_slugs(part, tenant.id, found.id).await?;
         Ok((self.redacted(part, found), slugs))
@@ -91,14 +92,15 @@ impl Catalog {
         part: Part,
         tenant: &Tenant,
         name: &str,
-        (summary, tags): (Option<String>, Option<Vec<String>>),
+        (summary, mut tags): (Option<String>, Option<Vec<String>>),
     ) -> Result<Attachment, Error> {
         let mut check = Check::default();
+        check.take(rules::named(&format!("{}.name", prefix(part)), name));
         if let Some(summary) = &summary {
             check.take(rules::optional_text(&format!("{}.summary", prefix(part)), summary, 4096));
         }
-        if let Some(tags) = &tags {
-            check.take(rules::tags(&format!("{}.tags", prefix(part)), tags));
+        if let Some(new) = &tags {
+            tags = check.take(rules::tags(&format!("{}.tags", prefix(part)), new));
         }
         check.finish()?;
         let updated = self.store.update_attachment(part, tenant.id, name, (summary, tags)).await?;
@@ -110,6 +112,7 @@ impl Catalog {
     /// # Errors
     /// `NotFound`, `InUse`, `StoreUnavailable`.
     pub async fn delete_attachment(&self, part: Part, tenant: &Tenant, name: &str) -> Result<(), Error> {
+        rules::named("name", name).map_err(|violation| vec![violation])?;
         let id = self.store.delete_attachment(part, tenant.id, name).await?;
         if part == Part::Dataset {
             self.datasets.indexes().forget(id).await;
@@ -127,6 +130,7 @@ impl Catalog {
     /// # Errors
     /// `NotFound`, `ConfigurationInvalid`, `StoreUnavailable`.
     pub async fn attachment_health(&self, part: Part, tenant: &Tenant, name: &str) -> Result<Health, Error> {
+        rules::named("name", name).map_err(|violation| vec![violation])?;
         let stored = self.store.attachment(part, tenant.id, name).await?;
         Ok(match part {
             Part::Dataset => self.datasets.open(&stored)?.health().await,
@@ -146,6 +150,7 @@ impl Catalog {
         (threshold, limit): (Option<f64>, Option<i32>),
     ) -> Result<References, Error> {
         let mut check = Check::default();
+        check.take(rules::named("name", name));
         let text = check.take(rules::text("text", text, rules::MAX_DOCUMENT_BYTES));
         let threshold = rules::number("similarity_threshold", threshold.unwrap_or(0.0), 0.0, 1.0);
         let threshold = check.take(threshold);

@@ -20,11 +20,15 @@ const BATCH_BYTES: usize = 1 << 20;
 /// Bytes of a document's id.
 const MAX_ID: usize = 512;
 /// Documents read at once for a page.
-const STEP: usize = 8;
+const STEP: usize = 2;
 /// Bytes of text on one page of a list, but for a single document.
-const PAGE_BYTES: usize = 4 << 20;
+const PAGE_BYTES: usize = 2 << 20;
 /// How long the end of an ingestion waits until a search here finds its documents.
 const INDEXED_WITHIN: Duration = Duration::from_secs(60);
+
+/// How long a deletion waits until a search here no longer finds what is gone: well within the time of
+/// a call.
+const FORGOTTEN_WITHIN: Duration = Duration::from_secs(10);
 
 /// Documents on their way into one dataset, in batches.
 pub struct Ingestion {
@@ -73,9 +77,9 @@ impl Catalog {
         let listing = Listing::new(&self.store, tenant.id, &format!("documents/{}", dataset.id), page)?;
         let (mut found, mut bytes) = (Vec::<Document>::new(), 0);
         // A few at a time: a page of the longest documents would be a gigabyte.
-        while found.len() < listing.size() && bytes < PAGE_BYTES {
+        while found.len() <= listing.size() && bytes < PAGE_BYTES {
             let after = found.last().map(|document| document.id.clone()).or_else(|| listing.after.clone());
-            let missing = (listing.size() - found.len()).min(STEP);
+            let missing = (listing.size() + 1 - found.len()).min(STEP);
             let more = self.store.documents(dataset.id, after.as_deref(), missing as u64).await?;
             bytes += more.iter().map(|document| document.content.len()).sum::<usize>();
             let last = more.len() < missing;
@@ -84,6 +88,7 @@ impl Catalog {
                 return listing.last_page(found);
             }
         }
+        found.truncate(listing.size());
         listing.page_before_others(found, |document: &Document| document.id.clone())
     }
 
@@ -105,11 +110,12 @@ impl Catalog {
         let (dataset, config) = self.local_dataset(tenant, dataset).await?;
         let deleted = self.store.delete_documents(tenant.id, dataset.id, ids).await?;
         let revision = self.store.document_revision(dataset.id).await?;
-        self.datasets.indexes().reached(dataset.id, &config, revision, INDEXED_WITHIN).await;
+        self.datasets.indexes().reached(dataset.id, &config, revision, FORGOTTEN_WITHIN).await;
         Ok(deleted)
     }
 
     async fn local_dataset(&self, tenant: &Tenant, name: &str) -> Result<(Attachment, local::Config), Error> {
+        rules::named("dataset", name).map_err(|violation| vec![violation])?;
         let stored = self.store.attachment(Part::Dataset, tenant.id, name).await?;
         if stored.dtype != local::NAME {
             let message = format!("must name a dataset of the type '{}'", local::NAME);
@@ -126,6 +132,16 @@ impl Ingestion {
     /// The dataset's name.
     pub fn dataset(&self) -> &str {
         &self.dataset.name
+    }
+
+    /// How many documents have been taken.
+    pub fn received(&self) -> usize {
+        self.received
+    }
+
+    /// Whether documents have been taken that are not stored yet.
+    pub fn has_unstored(&self) -> bool {
+        !self.batch.is_empty()
     }
 
     /// Takes a document. True when the batch is full and wants to be stored.

@@ -19,7 +19,8 @@ pub struct EndpointDraft {
     pub description: String,
     pub dataset_id: Option<String>,
     pub model_id: Option<String>,
-    pub response_type: Option<ResponseType>,
+    /// `None` for the default, `Some(None)` for one that is not known.
+    pub response_type: Option<Option<ResponseType>>,
     pub published: bool,
     pub tags: Vec<String>,
 }
@@ -52,6 +53,7 @@ impl Catalog {
     /// # Errors
     /// `EndpointNotFound`, `StoreUnavailable`.
     pub async fn endpoint(&self, tenant: &Tenant, slug: &str) -> Result<EndpointDetail, Error> {
+        rules::named("slug", slug).map_err(|violation| vec![violation])?;
         let StoredPlan { endpoint, dataset, model, policies } = self.store.plan(tenant.id, slug).await?;
         Ok(EndpointDetail {
             endpoint,
@@ -81,7 +83,9 @@ impl Catalog {
         slug: &str,
         change: EndpointChange,
     ) -> Result<Endpoint, Error> {
+        let mut change = change;
         let mut check = Check::default();
+        check.take(rules::named("endpoint.slug", slug));
         if let Some(name) = &change.name {
             check.take(rules::text("endpoint.name", name, 200));
         }
@@ -92,7 +96,7 @@ impl Catalog {
             check.take(rules::optional_text("endpoint.description", description, 256 << 10));
         }
         if let Some(tags) = &change.tags {
-            check.take(rules::tags("endpoint.tags", tags));
+            change.tags = check.take(rules::tags("endpoint.tags", tags));
         }
         check.finish()?;
         self.store.update_endpoint(tenant.id, slug, change).await
@@ -103,6 +107,7 @@ impl Catalog {
     /// # Errors
     /// `EndpointNotFound`, `StoreUnavailable`.
     pub async fn delete_endpoint(&self, tenant: &Tenant, slug: &str) -> Result<(), Error> {
+        rules::named("slug", slug).map_err(|violation| vec![violation])?;
         self.store.delete_endpoint(tenant.id, slug).await
     }
 
@@ -129,7 +134,12 @@ fn checked(draft: EndpointDraft) -> Result<NewEndpoint, Error> {
     let tags = check.take(rules::tags("endpoint.tags", &draft.tags));
     let dataset_id = id(&mut check, Part::Dataset, draft.dataset_id.as_deref());
     let model_id = id(&mut check, Part::Model, draft.model_id.as_deref());
-    let response_type = draft.response_type.unwrap_or(ResponseType::Both);
+    let response_type = draft.response_type.unwrap_or(Some(ResponseType::Both));
+    if response_type.is_none() {
+        let message = "must be RESPONSE_TYPE_RAW, RESPONSE_TYPE_SUMMARY or RESPONSE_TYPE_BOTH";
+        check.fail("endpoint.response_type", Rule::OneOf, message);
+    }
+    let response_type = response_type.unwrap_or(ResponseType::Both);
     match (response_type, &draft.dataset_id, &draft.model_id) {
         (_, None, None) => {
             let message = "At least one of dataset_id or model_id must be provided";

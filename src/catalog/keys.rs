@@ -72,6 +72,7 @@ impl Catalog {
     /// # Errors
     /// `NotFound`, `StoreUnavailable`.
     pub async fn revoke_api_key(&self, tenant: &Tenant, id: &str) -> Result<ApiKey, Error> {
+        rules::named("id", id).map_err(|violation| vec![violation])?;
         let parsed = id.parse().map(ApiKeyId);
         let id = parsed.map_err(|_| Error::NotFound(Resource::ApiKey, id.to_owned()))?;
         self.store.revoke_api_key(tenant.id, id).await

@@ -125,5 +125,6 @@ impl Catalog {
 
 /// What is no UUID names no policy.
 fn policy_id(text: &str) -> Result<PolicyId, Error> {
+    rules::named("id", text).map_err(|violation| vec![violation])?;
     text.parse().map(PolicyId).map_err(|_| Error::NotFound(Resource::Policy, text.to_owned()))
 }

@@ -31,6 +31,7 @@ impl Catalog {
     /// # Errors
     /// `NotFound`, `StoreUnavailable`.
     pub async fn tenant(&self, name: &str) -> Result<Tenant, Error> {
+        rules::named("name", name).map_err(|violation| vec![violation])?;
         self.store.tenant(name).await
     }
 

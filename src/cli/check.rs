@@ -27,15 +27,17 @@ impl Check {
     /// Status 0 when the server is serving, else 1.
     pub(super) async fn run(self) -> Result<ExitCode, Cause> {
         let limit = Duration::from_secs(self.timeout);
-        let status = match tokio::time::timeout(limit, ask(&self.server)).await {
-            Ok(status) => status?,
-            Err(_) => return Err("the server did not answer in time".into()),
+        let asked = tokio::time::timeout(limit, ask(&self.server)).await;
+        let asked = asked.unwrap_or_else(|_| Err("the server did not answer in time".into()));
+        let status = match asked {
+            Err(error) if !self.json => return Err(error),
+            asked => asked.unwrap_or(ServingStatus::Unknown),
         };
         let name = status.as_str_name();
         if self.json {
-            println!("{}", serde_json::json!({"server": self.server, "status": name}));
+            say!("{}", serde_json::json!({"server": self.server, "status": name}))?;
         } else {
-            println!("{name}");
+            say!("{name}")?;
         }
         Ok(if status == ServingStatus::Serving { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }

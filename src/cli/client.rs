@@ -24,7 +24,7 @@ pub(super) struct ClientArgs {
     /// The server
     #[arg(long, value_name = "URL", env = "SYFT_SERVER", default_value = "http://127.0.0.1:8080")]
     pub(super) server: String,
-    /// API key or admin key [default: the admin key in the data folder]
+    /// API key or admin key [default: on this machine, the admin key in the data folder]
     #[arg(long, value_name = "KEY", env = "SYFT_API_KEY", hide_env_values = true)]
     pub(super) key: Option<String>,
     /// Tenant, on a server that has several
@@ -49,7 +49,7 @@ pub(super) struct Credentials {
 
 impl ClientArgs {
     pub(super) async fn connect(&self) -> Result<Client, Cause> {
-        let key = self.key.clone().or_else(local_admin_key);
+        let key = self.key.clone().or_else(|| local_admin_key(&self.server));
         let authorization = key.map(|key| format!("Bearer {key}").parse()).transpose();
         let authorization = authorization.map_err(|_| "the key has characters that a header cannot carry")?;
         let tenant = self.tenant.as_deref().map(str::parse).transpose();
@@ -108,9 +108,39 @@ impl Interceptor for Credentials {
     }
 }
 
-/// The key of a server that runs on this machine as this user.
-fn local_admin_key() -> Option<String> {
+/// The key of a server that runs on this machine as this user. No other server is ever sent it.
+fn local_admin_key(server: &str) -> Option<String> {
+    if !is_this_machine(server) {
+        return None;
+    }
     let folder = syft_endpoints::config::Config::default().data_dir;
     let folder = std::env::var_os("SYFT_DATA_DIR").map_or(folder, PathBuf::from);
     std::fs::read_to_string(folder.join("admin.key")).ok().map(|key| key.trim().to_owned())
+}
+
+fn is_this_machine(server: &str) -> bool {
+    let server = url::Url::parse(server);
+    match server.as_ref().map(url::Url::host) {
+        Ok(Some(url::Host::Domain(name))) => name == "localhost",
+        Ok(Some(url::Host::Ipv4(address))) => address.is_loopback(),
+        Ok(Some(url::Host::Ipv6(address))) => address.is_loopback(),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_this_machine;
+
+    #[test]
+    fn the_local_key_is_for_the_local_server() {
+        for here in ["http://127.0.0.1:8080", "http://localhost", "http://[::1]:1"] {
+            assert!(is_this_machine(here), "{here}");
+        }
+        for elsewhere in
+            ["http://10.0.0.1", "http://127.0.0.1.evil.org", "http://localhost@evil.org", "http://x", "x"]
+        {
+            assert!(!is_this_machine(elsewhere), "{elsewhere}");
+        }
+    }
 }

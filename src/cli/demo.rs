@@ -40,18 +40,24 @@ impl Demo {
         let (app, client) = self.start(folder.path()).await?;
         let address = app.local_addr()?;
         let shutdown = CancellationToken::new();
-        let signals = on_signal(shutdown.clone())?;
+        let mut signals = std::pin::pin!(on_signal(shutdown.clone())?);
         let running = TaskTracker::new();
         running.spawn(app.run(shutdown.clone()));
         running.close();
 
-        let connected = client.connect().await?;
-        setup::create(&connected).await?;
-        self.ask(&connected).await?;
-        if self.once {
-            shutdown.cancel();
-        } else {
-            hints(address, client.key.as_deref().unwrap_or_default());
+        let shown = async {
+            let connected = client.connect().await?;
+            setup::create(&connected).await?;
+            self.ask(&connected).await?;
+            if self.once {
+                shutdown.cancel();
+                return Ok(());
+            }
+            hints(address, client.key.as_deref().unwrap_or_default())
+        };
+        tokio::select! {
+            shown = shutdown.run_until_cancelled(shown) => shown.unwrap_or(Ok(()))?,
+            status = signals.as_mut() => return Ok(status),
         }
         tokio::select! {
             () = running.wait() => Ok(ExitCode::SUCCESS),
@@ -80,7 +86,7 @@ impl Demo {
 
     /// Asks over a real connection and prints each event as it arrives.
     async fn ask(&self, client: &Client) -> Result<(), Cause> {
-        println!("\n> {}\n", self.question);
+        say!("\n> {}\n", self.question)?;
         let query = syft_endpoints::proto::Query {
             messages: Some(Messages::Text(self.question.clone())),
             similarity_threshold: Some(0.2),
@@ -102,19 +108,19 @@ impl Demo {
             answer.print(event)?;
         }
         if let Some(first_token) = first_token {
-            println!("first token after {:.1} ms", first_token.as_secs_f64() * 1e3);
+            say!("first token after {:.1} ms", first_token.as_secs_f64() * 1e3)?;
         }
         Ok(std::io::stdout().flush()?)
     }
 }
 
 /// Calls that can be pasted into a terminal as they are.
-fn hints(address: SocketAddr, key: &str) {
+fn hints(address: SocketAddr, key: &str) -> Result<(), Cause> {
     let body = format!(
         r#"{{"slug":"{}","query":{{"text":"How are policies ordered?","stopSequences":{{}}}}}}"#,
         setup::SLUG
     );
-    println!(
+    say!(
         r#"
 The service listens on {address}. In another terminal, in the repository's folder, any of these asks it more:
 
@@ -141,5 +147,6 @@ END
 
 Ctrl-C stops it; its folder is deleted then."#,
         slug = setup::SLUG,
-    );
+    )?;
+    Ok(())
 }

@@ -8,7 +8,10 @@ use syft_endpoints::{
     proto::{self, ApiKey, CreateApiKeyRequest, ListApiKeysRequest, RevokeApiKeyRequest},
 };
 
-use super::{client::ClientArgs, output::failure};
+use super::{
+    client::ClientArgs,
+    output::{failure, plain},
+};
 
 #[derive(Subcommand)]
 pub(super) enum Key {
@@ -55,6 +58,9 @@ pub(super) struct Revoke {
     id: String,
     #[command(flatten)]
     client: ClientArgs,
+    /// A JSON object instead of a word
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -96,9 +102,9 @@ impl Create {
         let created = created.map_err(|status| failure(&status))?.into_inner();
         let id = created.api_key.unwrap_or_default().id;
         if self.json {
-            println!("{}", serde_json::json!({"id": id, "key": created.secret}));
+            say!("{}", serde_json::json!({"id": id, "key": created.secret}))?;
         } else {
-            println!("{}", created.secret);
+            say!("{}", created.secret)?;
             eprintln!("id {id}; the key cannot be shown again");
         }
         Ok(())
@@ -112,7 +118,9 @@ impl List {
         loop {
             let page = access.list_api_keys(ListApiKeysRequest { page_size: 1000, page_token }).await;
             let page = page.map_err(|status| failure(&status))?.into_inner();
-            page.api_keys.iter().for_each(|key| self.print(key));
+            for key in &page.api_keys {
+                self.print(key)?;
+            }
             page_token = page.next_page_token;
             if page_token.is_empty() {
                 return Ok(());
@@ -120,29 +128,38 @@ impl List {
         }
     }
 
-    fn print(&self, key: &ApiKey) {
+    fn print(&self, key: &ApiKey) -> Result<(), Cause> {
         let scopes: Vec<&str> =
             key.scopes().map(|scope| scope.as_str_name().trim_start_matches("SCOPE_")).collect();
         let scopes = scopes.join(",").to_lowercase();
-        let state = if key.revoke_time.is_some() { "revoked" } else { "active" };
+        let now = time::OffsetDateTime::now_utc().unix_timestamp();
+        let state = match (&key.revoke_time, &key.expire_time) {
+            (Some(_), _) => "revoked",
+            (None, Some(at)) if at.seconds <= now => "expired",
+            _ => "active",
+        };
         if self.json {
             let object = serde_json::json!({
                 "id": key.id, "name": key.name, "email": key.email, "scopes": scopes, "state": state,
                 "expires": key.expire_time.map(|at| at.seconds),
             });
-            println!("{object}");
+            say!("{object}")?;
         } else {
-            println!("{}  {state:7}  {scopes:12}  {}  {}", key.id, key.email, key.name);
+            say!("{}  {state:7}  {scopes:12}  {}  {}", key.id, key.email, plain(&key.name))?;
         }
+        Ok(())
     }
 }
 
 impl Revoke {
     async fn run(self) -> Result<(), Cause> {
         let mut access = self.client.connect().await?.access();
-        let revoked = access.revoke_api_key(RevokeApiKeyRequest { id: self.id }).await;
+        let revoked = access.revoke_api_key(RevokeApiKeyRequest { id: self.id.clone() }).await;
         revoked.map_err(|status| failure(&status))?;
-        println!("revoked");
+        match self.json {
+            true => say!("{}", serde_json::json!({"id": self.id, "state": "revoked"}))?,
+            false => say!("revoked")?,
+        }
         Ok(())
     }
 }

@@ -1,5 +1,13 @@
 //! Commands: the service itself, and clients of it.
 
+/// Prints a line; fails when nobody reads any more.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        use std::io::Write;
+        writeln!(std::io::stdout(), $($text)*)
+    }};
+}
+
 mod check;
 mod client;
 mod demo;
@@ -19,7 +27,7 @@ use syft_endpoints::{
 };
 
 /// Exit status when the command line or the configuration is wrong, as `sysexits.h` has it.
-const USAGE: u8 = 64;
+pub(crate) const USAGE: u8 = 64;
 
 /// Endpoints of a Syft Space over gRPC, with streaming answers.
 #[derive(Parser)]
@@ -103,13 +111,24 @@ impl ConfigArgs {
         flags.extend(self.data_dir.map(|dir| ("data_dir", dir.display().to_string())));
         flags.extend(self.database_url.map(|url| ("store.url", url)));
         flags.extend(self.log_level.map(|level| ("log.level", level)));
-        let config = Config::load(&file, std::env::vars(), flags)?;
+        let config = Config::load(&file, variables(), flags)?;
         telemetry::init(&config.log).map_err(|error| Problems(vec![error.to_string()]))?;
         Ok(config)
     }
 }
 
+/// Variables that are text; what is not cannot be one of ours.
+fn variables() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
 fn fail(error: &Cause) -> ExitCode {
+    let broken_pipe = |error: &std::io::Error| error.kind() == std::io::ErrorKind::BrokenPipe;
+    if error.downcast_ref().is_some_and(broken_pipe) {
+        // Whoever reads has read enough.
+        return ExitCode::SUCCESS;
+    }
     eprintln!("error: {error}");
     ExitCode::from(if error.is::<Problems>() { USAGE } else { 1 })
 }

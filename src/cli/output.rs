@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use serde_json::{Value, json};
 use syft_endpoints::{
     error::Cause,
-    proto::{Completed, Reference, References, stream_query_response::Event},
+    proto::{Completed, Reference, References, from_struct, stream_query_response::Event},
 };
 use tonic::Status;
 use tonic_types::StatusExt;
@@ -26,7 +26,7 @@ impl Answer {
         match event {
             event if self.json => writeln!(out, "{}", as_json(event))?,
             Event::References(found) => self.references(&mut out, &found)?,
-            Event::Delta(delta) => out.write_all(delta.content.as_bytes())?,
+            Event::Delta(delta) => out.write_all(visible(&delta.content).as_bytes())?,
             Event::Completed(end) => writeln!(out, "\n{}", self.dim(&summary(&end)))?,
         }
         out.flush()
@@ -37,8 +37,12 @@ impl Answer {
             return writeln!(out, "{}", self.dim("no references above the threshold"));
         }
         for document in &found.documents {
-            let line =
-                format!("{:.2}  {}  {}", document.similarity_score, document.document_id, excerpt(document));
+            let line = format!(
+                "{:.2}  {}  {}",
+                document.similarity_score,
+                plain(&document.document_id),
+                excerpt(document)
+            );
             writeln!(out, "{}", self.dim(&line))?;
         }
         writeln!(out)
@@ -65,13 +69,23 @@ pub(super) fn failure(status: &Status) -> Cause {
 
 /// The beginning of a document's text, on one line, without anything a terminal would obey.
 fn excerpt(document: &Reference) -> String {
-    let plain: String = document.content.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    let words: Vec<&str> = plain.split_whitespace().collect();
+    let text = plain(&document.content);
+    let words: Vec<&str> = text.split_whitespace().collect();
     let line = words.join(" ");
     match line.char_indices().nth(80) {
         Some((end, _)) => format!("{}…", &line[..end]),
         None => line,
     }
+}
+
+/// A text without anything that a terminal would obey.
+pub(super) fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// As [`plain`], with line breaks and tabs.
+fn visible(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect()
 }
 
 fn summary(end: &Completed) -> String {
@@ -92,17 +106,23 @@ fn as_json(event: Event) -> Value {
                     "document_id": document.document_id,
                     "content": document.content,
                     "similarity_score": document.similarity_score,
+                    "metadata": document.metadata.clone().and_then(from_struct),
                 })
             });
             json!({"references": documents.collect::<Vec<_>>()})
         }
         Event::Delta(delta) => json!({"delta": delta.content}),
         Event::Completed(end) => {
+            let cost = end.cost.map(|cost| json!({"nano_units": cost.nano_units, "currency": cost.currency}));
             let completion = end.completion.unwrap_or_default();
+            let finish_reason =
+                completion.finish_reason().as_str_name().trim_start_matches("FINISH_REASON_").to_lowercase();
             let usage = completion.usage.unwrap_or_default();
             json!({"completed": {
                 "query_id": end.query_id,
                 "model": completion.model,
+                "finish_reason": finish_reason,
+                "cost": cost,
                 "usage": {
                     "prompt_tokens": usage.prompt_tokens,
                     "completion_tokens": usage.completion_tokens,

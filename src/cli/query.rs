@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use syft_endpoints::{
     error::Cause,
-    proto::{self, StopSequences, StreamQueryRequest, query::Messages},
+    proto::{self, StopSequences, StreamQueryRequest, query::Messages, stream_query_response::Event},
 };
 
 use super::{client::ClientArgs, output};
@@ -54,11 +54,13 @@ impl Query {
         let answer = output::Answer::new(self.json);
         let call = client.endpoints().stream_query(request).await;
         let mut events = call.map_err(|status| output::failure(&status))?.into_inner();
+        let mut completed = false;
         while let Some(message) = events.message().await.map_err(|status| output::failure(&status))? {
             if let Some(event) = message.event {
+                completed = matches!(event, Event::Completed(_));
                 answer.print(event)?;
             }
         }
-        Ok(ExitCode::SUCCESS)
+        if completed { Ok(ExitCode::SUCCESS) } else { Err("the answer was cut off".into()) }
     }
 }

@@ -33,9 +33,15 @@ impl Serve {
         let listen = self.listen.map(|address| ("server.listen", address));
         let config = self.config.load(listen.into_iter().collect())?;
         let shutdown = CancellationToken::new();
-        let signals = on_signal(shutdown.clone())?;
-        let app = App::build(config).await?;
-        println!("listening on {}", app.local_addr()?);
+        let mut signals = std::pin::pin!(on_signal(shutdown.clone())?);
+        let built = tokio::select! {
+            built = shutdown.run_until_cancelled(App::build(config)) => built,
+            status = signals.as_mut() => return Ok(status),
+        };
+        // A signal before it is ready: there is nothing to drain.
+        let Some(app) = built else { return Ok(ExitCode::SUCCESS) };
+        let app = app?;
+        say!("listening on {}", app.local_addr()?)?;
         tokio::select! {
             () = app.run(shutdown) => Ok(ExitCode::SUCCESS),
             // The second signal: now.
@@ -50,7 +56,7 @@ impl Migrate {
         let store = app::open_store(&config).await?;
         store.migrate().await.map_err(|error| error.cause().unwrap_or_else(|| error.to_string()))?;
         store.close().await;
-        println!("the schema is up to date");
+        say!("the schema is up to date")?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -5,8 +5,11 @@ use serde_json::{Map, Value};
 use super::rules::{self, Check, MAX_REFERENCES, MAX_STOP_SEQUENCES, RESERVED_EXTRAS};
 use crate::error::{Rule, Violation};
 
+/// Elements of one list that are named as bad.
+const MAX_EXAMPLES: usize = 3;
+
 /// A question as it came: nothing is checked, and `None` means that nothing was said.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct QueryDraft {
     pub messages: Vec<(String, String)>,
     pub similarity_threshold: Option<f64>,
@@ -56,7 +59,7 @@ pub struct SearchOptions {
 }
 
 /// How to answer.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct ChatOptions {
     pub max_tokens: u32,
     pub temperature: f64,
@@ -168,11 +171,15 @@ impl std::fmt::Debug for Query {
 
 fn messages(check: &mut Check, drafts: Vec<(String, String)>) -> Vec<Message> {
     let mut messages = Vec::with_capacity(drafts.len());
+    let mut unknown = 0;
     for (i, (role, content)) in drafts.into_iter().enumerate() {
         match Role::parse(&role) {
             Some(role) => messages.push(Message { role, content }),
+            // A few say it; thousands would crowd everything else out.
+            None if unknown >= MAX_EXAMPLES => {}
             None => {
-                check.fail(format!("messages.{i}.role"), Rule::OneOf, "must be system, user or assistant")
+                unknown += 1;
+                check.fail(format!("messages.{i}.role"), Rule::OneOf, "must be system, user or assistant");
             }
         }
     }
@@ -188,10 +195,9 @@ fn stop_sequences(check: &mut Check, values: Option<Vec<String>>) -> Vec<String>
         let message = format!("must be at most {MAX_STOP_SEQUENCES}");
         check.fail("stop_sequences", Rule::TooLong(MAX_STOP_SEQUENCES), message);
     }
-    for (i, value) in values.iter().enumerate().take(MAX_STOP_SEQUENCES) {
-        if value.is_empty() || value.len() > 256 {
-            check.fail(format!("stop_sequences.{i}"), Rule::TooLong(256), "must be 1 to 256 bytes long");
-        }
+    let bad = values.iter().enumerate().filter(|(_, value)| value.is_empty() || value.len() > 256);
+    for (i, _) in bad.take(MAX_EXAMPLES) {
+        check.fail(format!("stop_sequences.{i}"), Rule::TooLong(256), "must be 1 to 256 bytes long");
     }
     values
 }

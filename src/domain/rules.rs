@@ -56,7 +56,7 @@ pub fn violation(field: impl Into<String>, rule: Rule, message: impl Into<String
 
 /// An endpoint's slug or a tenant's name: lower-cased, 3 to 64 of a-z, 0-9 and single inner hyphens.
 pub fn slug(field: &str, value: &str) -> Result<String, Violation> {
-    let value = value.to_lowercase();
+    let value = value.to_ascii_lowercase();
     if value.is_empty() {
         return Err(violation(field, Rule::Missing, "is required"));
     }
@@ -101,6 +101,11 @@ pub fn optional_text(field: &str, value: &str, max: usize) -> Result<String, Vio
         return Err(violation(field, Rule::Pattern, "must not contain the character NUL"));
     }
     Ok(value.to_owned())
+}
+
+/// The name of something to be looked up: all that is asked of it is to be there.
+pub fn named(field: &str, value: &str) -> Result<(), Violation> {
+    if value.is_empty() { Err(violation(field, Rule::Missing, "is required")) } else { Ok(()) }
 }
 
 /// Whether a text could be one that was stored: of at most `max` bytes, and without NUL. What could not

@@ -9,13 +9,16 @@ use std::{
 
 use futures_util::future::{BoxFuture, FutureExt};
 use http::{HeaderMap, HeaderName, Request, Response, header::AUTHORIZATION};
-use tonic::{Code, Status};
+use tonic::Status;
 use tower::{Layer, Service};
 
-use super::{deadline, status::status};
+use super::{
+    deadline,
+    status::{status, unreadable},
+};
 use crate::{
-    domain::{Caller, Scope},
-    error::{Ended, Error},
+    domain::{Caller, Scope, rules::violation},
+    error::{Ended, Error, Rule},
     identity::{Credentials, Identity},
 };
 
@@ -104,13 +107,23 @@ async fn admit(
     headers: &HeaderMap,
 ) -> Result<(Caller, Option<deadline::ClientTimeout>), Error> {
     let scope = needed(method);
-    let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     let mut authorizations = headers.get_all(AUTHORIZATION).iter();
     let (first, second) = (authorizations.next(), authorizations.next());
     // Two credentials are none: somebody between us might read the other one.
     let token = first.filter(|_| second.is_none()).and_then(|value| bearer(value.to_str().ok()?));
-    let credentials = Credentials { token, tenant: text(&TENANT), tenant_scoped: scope != Scope::Admin };
+    let mut tenants = headers.get_all(TENANT).iter();
+    let (tenant, other) = (tenants.next().map(|value| value.to_str()), tenants.next());
+    let unclear = other.is_some() || matches!(tenant, Some(Err(_)));
+    let tenant = tenant.and_then(Result::ok);
+    let credentials = Credentials { token, tenant, tenant_scoped: scope != Scope::Admin };
     let caller = identity.identify(credentials).await?;
+    if unclear {
+        return Err(Error::Invalid(vec![violation(
+            "x-tenant-name",
+            Rule::Pattern,
+            "must be one name in ASCII",
+        )]));
+    }
     if !caller.may(scope) {
         return Err(Error::ScopeMissing(scope.name()));
     }
@@ -133,15 +146,8 @@ fn needed(method: &str) -> Scope {
     }
 }
 
-/// tonic calls a message that does not decode INTERNAL; it is the caller's mistake.
+/// Says of a request that cannot be read what is wrong with it.
 fn clear<R: Default>(response: Response<R>) -> Response<R> {
-    match Status::from_header_map(response.headers()) {
-        Some(found) if is_undecodable(&found) => super::status::undecodable().into_http(),
-        _ => response,
-    }
-}
-
-pub(super) fn is_undecodable(found: &Status) -> bool {
-    found.code() == Code::Internal
-        && found.message().to_lowercase().contains("failed to decode protobuf message")
+    let unreadable = Status::from_header_map(response.headers()).and_then(|found| unreadable(&found));
+    unreadable.map_or(response, Status::into_http)
 }

@@ -1,14 +1,11 @@
 //! `syft.space.v1.DatasetService`.
 
-use async_stream::try_stream;
-use futures_util::{Stream, StreamExt, stream::BoxStream};
+use futures_util::{StreamExt, stream::BoxStream};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Api, auth::is_undecodable, convert, status::status, status::undecodable, tenant};
+use super::{Api, convert, ingest, status::status, tenant};
 use crate::{
-    catalog::{Catalog, Ingestion},
-    domain::{Tenant, rules::violation},
-    error::{Error, Part::Dataset, Rule},
+    error::Part::Dataset,
     proto::{self, dataset_service_server::DatasetService},
 };
 
@@ -111,8 +108,8 @@ impl DatasetService for Api {
         request: Request<Streaming<proto::IngestDocumentsRequest>>,
     ) -> Result<Response<Self::IngestDocumentsStream>, Status> {
         let tenant = tenant(&request)?;
-        let acknowledged = ingest(self.catalog.clone(), tenant, request.into_inner());
-        Ok(Response::new(acknowledged.boxed()))
+        let documents = ingest::Documents::new(self.catalog.clone(), tenant, request.into_inner());
+        Ok(Response::new(documents.acknowledged().boxed()))
     }
 
     async fn list_documents(
@@ -139,74 +136,4 @@ impl DatasetService for Api {
             deleted: i64::try_from(deleted).unwrap_or(i64::MAX),
         }))
     }
-}
-
-/// Stores what comes in, batch by batch. A document that is refused ends the stream; what was taken
-/// before it is stored and acknowledged first.
-fn ingest(
-    catalog: Catalog,
-    tenant: Tenant,
-    mut incoming: Streaming<proto::IngestDocumentsRequest>,
-) -> impl Stream<Item = Result<proto::IngestDocumentsResponse, Status>> {
-    try_stream! {
-        let mut ingestion = None;
-        loop {
-            let message = match incoming.message().await {
-                Ok(Some(message)) => message,
-                Ok(None) => break,
-                Err(broken) => {
-                    if let Some(stored) = rest(&mut ingestion).await? {
-                        yield stored;
-                    }
-                    Err(if is_undecodable(&broken) { undecodable() } else { broken })?;
-                    break;
-                }
-            };
-            let ingestion = match &mut ingestion {
-                Some(ingestion) => ingestion,
-                none => none.insert(catalog.ingest(&tenant, &message.dataset).await.map_err(status)?),
-            };
-            same_dataset(ingestion, &message.dataset).map_err(status)?;
-            for document in message.documents {
-                let added = convert::stored_document(document).and_then(|document| ingestion.add(document));
-                if matches!(added, Ok(false)) {
-                    continue;
-                }
-                if let Some(stored) = store(ingestion).await? {
-                    yield stored;
-                }
-                added.map_err(status)?;
-            }
-        }
-        if let Some(stored) = rest(&mut ingestion).await? {
-            yield stored;
-        }
-        let missing = || violation("dataset", Rule::Missing, "is required in the first message");
-        let ingestion = ingestion.ok_or_else(|| status(Error::Invalid(vec![missing()])))?;
-        ingestion.indexed().await;
-    }
-}
-
-/// What is left at the end of a stream, however it ends.
-async fn rest(ingestion: &mut Option<Ingestion>) -> Result<Option<proto::IngestDocumentsResponse>, Status> {
-    match ingestion {
-        Some(ingestion) => store(ingestion).await,
-        None => Ok(None),
-    }
-}
-
-async fn store(ingestion: &mut Ingestion) -> Result<Option<proto::IngestDocumentsResponse>, Status> {
-    let stored = ingestion.store().await.map_err(status)?;
-    Ok(stored.map(|(acknowledged, revision)| proto::IngestDocumentsResponse {
-        acknowledged: i64::try_from(acknowledged).unwrap_or(i64::MAX),
-        revision,
-    }))
-}
-
-fn same_dataset(ingestion: &Ingestion, dataset: &str) -> Result<(), Error> {
-    if dataset.is_empty() || dataset == ingestion.dataset() {
-        return Ok(());
-    }
-    let message = "must be the same in all messages of a stream";
-    Err(Error::Invalid(vec![violation("dataset", Rule::Immutable, message)]))
 }

@@ -152,10 +152,6 @@ struct Asked {
 
 fn call<T>(request: &Request<T>, asked: Asked) -> Result<Call, Status> {
     let caller = caller(request)?;
-    if !rules::can_be_stored(&asked.slug, 64) {
-        // No endpoint has such a slug; it is not even worth a record.
-        return Err(status(Error::EndpointNotFound(asked.slug.chars().take(64).collect())));
-    }
     let mut violations = Vec::new();
     if asked.slug.is_empty() {
         violations.push(violation("slug", Rule::Missing, "is required"));
@@ -175,6 +171,10 @@ fn call<T>(request: &Request<T>, asked: Asked) -> Result<Call, Status> {
     let Some(query) = query.filter(|_| violations.is_empty()) else {
         return Err(status(Error::Invalid(violations)));
     };
+    if !rules::can_be_stored(&asked.slug, 64) {
+        // No endpoint has such a slug; it is not even worth a record.
+        return Err(status(Error::EndpointNotFound(asked.slug.chars().take(64).collect())));
+    }
     Ok(Call {
         caller,
         slug: asked.slug,

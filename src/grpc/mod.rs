@@ -6,6 +6,7 @@ mod convert;
 mod dataset_service;
 mod deadline;
 mod endpoint_service;
+mod ingest;
 mod model_service;
 mod policy_service;
 mod status;

@@ -22,9 +22,9 @@ const DOMAIN: &str = "space.syft";
 pub const POLICY_METADATA: &str = "x-policy-metadata-bin";
 
 /// Characters of one text in a status.
-const MAX_TEXT: usize = 500;
-/// Violations named in one status; with this many the first hundred are enough to go on.
-const MAX_VIOLATIONS: usize = 100;
+const MAX_TEXT: usize = 300;
+/// Things named in one status: clients take 8 KiB of it, and the first of so many are enough to go on.
+const MAX_NAMED: usize = 25;
 
 /// The status for an error. Its cause has been or is now logged, and is not sent.
 pub(super) fn status(error: Error) -> Status {
@@ -61,12 +61,18 @@ pub(super) fn name_query(metadata: &mut MetadataMap, query_id: QueryId) {
     }
 }
 
-/// The status for a message that is not one of ours.
-pub(super) fn undecodable() -> Status {
-    let message = "The message is not valid protobuf of the method's request type";
+/// The status for a message that tonic could not read: it says INTERNAL or OUT_OF_RANGE, without
+/// details, of what is the caller's mistake. `None` for any other status.
+pub(super) fn unreadable(found: &Status) -> Option<Status> {
+    let message = match found.code() {
+        _ if !found.details().is_empty() => return None,
+        Code::OutOfRange => "The message is larger than 4 MiB",
+        Code::Internal => "The request is not one valid protobuf message of the method's request type",
+        _ => return None,
+    };
     let mut details = ErrorDetails::new();
     details.set_error_info("INVALID_REQUEST", DOMAIN, HashMap::<String, String>::new());
-    with_details(Code::InvalidArgument, message, details)
+    Some(with_details(Code::InvalidArgument, message, details))
 }
 
 fn plain(error: &Error) -> Status {
@@ -112,19 +118,14 @@ fn code(error: &Error) -> Code {
 
 fn details(error: &Error) -> ErrorDetails {
     let mut details = ErrorDetails::new();
-    let mut info = HashMap::new();
     match error {
         Error::Invalid(violations) => {
-            let named = violations.iter().take(MAX_VIOLATIONS);
+            let named = violations.iter().take(MAX_NAMED);
             let fields = named.map(|v| FieldViolation::new(short(&v.field), short(&v.message)));
             details.set_bad_request(fields.collect::<Vec<_>>());
         }
-        Error::Refused(refusal) => {
-            info.insert("policy_type".to_owned(), refusal.policy_type.to_owned());
-            info.insert("reason_code".to_owned(), refusal.code.to_owned());
-            if refusal.retry_after.is_some() {
-                details.set_retry_info(refusal.retry_after);
-            }
+        Error::Refused(refusal) if refusal.retry_after.is_some() => {
+            details.set_retry_info(refusal.retry_after);
         }
         Error::Overloaded { retry_after } => {
             details.set_retry_info(Some(*retry_after));
@@ -133,8 +134,10 @@ fn details(error: &Error) -> ErrorDetails {
             details.set_retry_info(Some(*wait));
         }
         Error::InUse { by, name, .. } => {
-            let uses =
-                by.iter().map(|slug| PreconditionViolation::new("ENDPOINT", slug, format!("uses '{name}'")));
+            let uses = by
+                .iter()
+                .take(MAX_NAMED)
+                .map(|slug| PreconditionViolation::new("ENDPOINT", slug, format!("uses '{name}'")));
             details.set_precondition_failure(uses.collect::<Vec<_>>());
         }
         Error::NotFound(resource, name) | Error::AlreadyExists(resource, name) => {
@@ -143,13 +146,20 @@ fn details(error: &Error) -> ErrorDetails {
         Error::EndpointNotFound(slug) => {
             details.set_resource_info("Endpoint", short(slug), "", "");
         }
-        Error::ScopeMissing(scope) => {
-            info.insert("scope".to_owned(), (*scope).to_owned());
-        }
         _ => {}
     }
-    details.set_error_info(error.reason(), DOMAIN, info);
+    details.set_error_info(error.reason(), DOMAIN, variables(error));
     details
+}
+
+/// What the message says in words, for programs.
+fn variables(error: &Error) -> HashMap<String, String> {
+    let variables = match error {
+        Error::Refused(refusal) => vec![("policy_type", refusal.policy_type), ("reason_code", refusal.code)],
+        Error::ScopeMissing(scope) => vec![("scope", *scope)],
+        _ => Vec::new(),
+    };
+    variables.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
 /// A refusal's outcome, as SyftHub knows it.

@@ -62,7 +62,7 @@ pub struct Identity {
 type Known = Option<(ApiKey, Tenant)>;
 
 /// What a call says about itself.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Credentials<'a> {
     /// The bearer token.
     pub token: Option<&'a str>,
@@ -101,15 +101,17 @@ impl Identity {
             let scopes = vec![Scope::Admin, Scope::Manage, Scope::Query];
             return Ok(Caller::new(tenant, &self.config.owner_email, scopes));
         }
-        if !token.starts_with(API_KEY_PREFIX) {
+        if !could_be_api_key(token) {
             return Err(Error::Unauthenticated);
         }
         let known = self.known(hash(token)).await?;
         let Some((key, tenant)) = known.as_ref() else { return Err(Error::Unauthenticated) };
         let now = OffsetDateTime::now_utc();
         let ended = key.revoked_at.is_some() || key.expires_at.is_some_and(|expires_at| expires_at <= now);
-        let elsewhere =
-            self.config.enable_multi_tenancy && credentials.tenant.is_some_and(|name| name != tenant.name);
+        let elsewhere = match self.config.enable_multi_tenancy {
+            true => credentials.tenant.is_some_and(|name| name != tenant.name),
+            false => tenant.id != self.default_tenant.id,
+        };
         // A key of another tenant is no key here, and says no more than a wrong one.
         if ended || elsewhere {
             return Err(Error::Unauthenticated);
@@ -160,6 +162,14 @@ impl Identity {
         self.keys.insert((hash, revision), Arc::clone(&known)).await;
         Ok(known)
     }
+}
+
+/// What cannot be one of ours is not looked up.
+fn could_be_api_key(token: &str) -> bool {
+    let random = token.strip_prefix(API_KEY_PREFIX);
+    random.is_some_and(|text| {
+        text.len() == 43 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    })
 }
 
 /// The hash under which a key is stored.

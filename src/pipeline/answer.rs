@@ -13,8 +13,8 @@ use crate::{
     policy::{Filters, Turn},
 };
 
-/// Bytes of references in one answer: with the text they must fit into one message.
-const MAX_REFERENCES: usize = 8 << 20;
+/// Bytes of references in one answer: gRPC's clients take messages of 4 MiB unless they are told.
+const MAX_REFERENCES: usize = 3 << 20;
 /// Bytes of text that may be withheld; more cannot be an answer.
 const MAX_WITHHELD: usize = 4 << 20;
 

@@ -1,11 +1,13 @@
 //! Planted secrets and prompts are found nowhere: not in logs at TRACE, not in errors or answers, not
 //! in the database.
 
+use sea_orm::ConnectionTrait;
 use serde_json::json;
 use syft_endpoints::proto::{self, GetEndpointRequest, GetModelRequest, ListModelsRequest, QueryRequest};
 
 use crate::support::{
     database::Database,
+    on_both,
     process::Process,
     space::{ADMIN_KEY, asking, structure},
     upstream::{Upstream, answer_of, status},
@@ -19,8 +21,8 @@ const EMAIL: &str = "canary-owner-4715@example.org";
 const EXTRA: &str = "canary-extra-4716";
 const TOKEN: &str = "canary-transaction-4717";
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_secret_is_left_anywhere() {
+on_both! {
+async fn nothing_secret_is_left_anywhere(database: Database) {
     let upstream = Upstream::start(vec![
         answer_of(&[ANSWER]),
         status("401 Unauthorized", "", PROVIDER),
@@ -28,10 +30,10 @@ async fn nothing_secret_is_left_anywhere() {
         status("500 Oops", "retry-after: 0\r\n", PROVIDER),
     ])
     .await;
-    let database = Database::sqlite();
     let file = database.folder.path().join("config.toml");
     std::fs::write(&file, format!("[identity]\nowner_email = \"{EMAIL}\"\n")).unwrap();
-    let process = Process::start(&database, &["--log-level", "trace", "--config", file.to_str().unwrap()]);
+    let mut process =
+        Process::start(&database, &["--log-level", "trace", "--config", file.to_str().unwrap()]);
     let mut clients = process.admin().await;
     let configuration = json!({"base_url": format!("http://{}/v1", upstream.address), "api_key": API_KEY});
     let model = clients.model("gpt", "openai", configuration).await;
@@ -68,7 +70,8 @@ async fn nothing_secret_is_left_anywhere() {
     let detail = clients.endpoints.get_endpoint(GetEndpointRequest { slug: "ask".to_owned() }).await.unwrap();
     seen.push_str(&format!("{got:?} {listed:?} {detail:?}"));
     assert!(seen.contains("[redacted]"), "the configuration is not shown at all: the check sees nothing");
-    process.kill();
+    process.signal("-TERM");
+    assert!(process.ended().await.success());
 
     let log = std::fs::read_dir(database.folder.path())
         .unwrap()
@@ -76,16 +79,27 @@ async fn nothing_secret_is_left_anywhere() {
         .find(|file| file.path().extension().is_some_and(|extension| extension == "log"));
     let log = std::fs::read_to_string(log.unwrap().path()).unwrap();
     assert!(log.contains("query failed"), "nothing was logged: the check sees nothing\n{log}");
-    let stored: Vec<u8> = ["test.db", "test.db-wal"]
-        .iter()
-        .flat_map(|name| std::fs::read(database.folder.path().join(name)).unwrap_or_default())
-        .collect();
-    let stored = String::from_utf8_lossy(&stored).into_owned();
-    assert!(stored.contains("query_records"), "the database was not read: the check sees nothing");
+    let stored = everything_stored(&database).await;
+    assert!(stored.contains("MODEL_REJECTED"), "no query was recorded: the check sees nothing");
     for (what, text) in [("an answer or error", &seen), ("the log", &log), ("the database", &stored)] {
         for secret in [API_KEY, PROMPT, ANSWER, PROVIDER, EXTRA, TOKEN, ADMIN_KEY] {
             assert!(!text.contains(secret), "{secret} is in {what}");
         }
     }
     assert!(!log.contains(EMAIL) && !seen.contains(EMAIL));
+}
+}
+
+/// All that the database keeps, as text.
+async fn everything_stored(database: &Database) -> String {
+    if let Some(path) = database.url.strip_prefix("sqlite://") {
+        let files = ["", "-wal"].map(|suffix| std::fs::read(format!("{path}{suffix}")).unwrap_or_default());
+        return String::from_utf8_lossy(&files.concat()).into_owned();
+    }
+    let raw = database.raw().await;
+    let all = "SELECT query_to_xml('SELECT * FROM ' || quote_ident(table_name), true, true, '')::text AS rows \
+               FROM information_schema.tables WHERE table_schema = 'public'";
+    let rows =
+        raw.query_all_raw(sea_orm::Statement::from_string(raw.get_database_backend(), all)).await.unwrap();
+    rows.iter().map(|row| row.try_get::<String>("", "rows").unwrap()).collect()
 }

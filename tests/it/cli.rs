@@ -42,6 +42,41 @@ fn help_names_every_command() {
 }
 
 #[test]
+fn a_wrong_command_line_has_status_64_and_foreign_variables_do_not_matter() {
+    use std::os::unix::ffi::OsStrExt;
+
+    assert_eq!(run(&["bogus"]).status.code(), Some(64));
+    let foreign = std::ffi::OsStr::from_bytes(b"\xff");
+    let output = command().args(["serve", "--listen", "nowhere"]).env("FOREIGN", foreign).output().unwrap();
+    assert_eq!(output.status.code(), Some(64), "{}", stderr(&output));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ordinary_files_are_loaded_and_unclear_ones_refused() {
+    let database = Database::sqlite();
+    let process = Process::start(&database, &[]);
+    let folder = database.folder.path().join("files");
+    for part in ["a", "b"] {
+        std::fs::create_dir_all(folder.join(part)).unwrap();
+        std::fs::write(folder.join(part).join("index.md"), format!("text of {part}")).unwrap();
+    }
+    let long: String = (0..64)
+        .map(|i| format!("{{\"id\": \"l{i}\", \"text\": \"{}\"}}\n", "word ".repeat(20_000)))
+        .collect();
+    std::fs::write(folder.join("long.jsonl"), long).unwrap();
+    std::fs::write(folder.join("gaps.csv"), "a,b\n1,2\n,\n3,4\n").unwrap();
+    let server = ["--server", process.server.as_str(), "--key", ADMIN_KEY];
+    let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+    let same = run(&[&["ingest", "docs", &path("a"), &path("b"), "--create"], &server[..]].concat());
+    assert!(stderr(&same).contains("have one name"), "{}", stderr(&same));
+    let whole = run(&[&["ingest", "docs", folder.to_str().unwrap(), "--json"], &server[..]].concat());
+    assert_eq!(stdout(&whole).trim(), r#"{"documents":68,"failed":0,"files":4}"#, "{}", stderr(&whole));
+    std::fs::create_dir(folder.join("empty")).unwrap();
+    let nothing = run(&[&["ingest", "docs", &path("empty")], &server[..]].concat());
+    assert_eq!(nothing.status.code(), Some(1));
+}
+
+#[test]
 fn a_wrong_configuration_is_told_whole_with_status_64() {
     let mut serve = command();
     let output = serve

@@ -13,6 +13,7 @@ mod bad_input;
 mod canary;
 mod cli;
 mod crash;
+mod database_faults;
 mod deadlines;
 mod drain;
 mod identity;

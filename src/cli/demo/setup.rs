@@ -34,10 +34,10 @@ pub(super) async fn create(client: &Client) -> Result<(), Cause> {
     let created = client.datasets().create_dataset(CreateDatasetRequest { dataset: Some(dataset) }).await;
     let dataset = created.map_err(|status| failure(&status))?.into_inner().dataset.unwrap_or_default();
     let stored = load(client, &dataset.name).await?;
-    println!("dataset   {}: {stored} pieces of this project's documents", dataset.name);
+    say!("dataset   {}: {stored} pieces of this project's documents", dataset.name)?;
 
     let model = model();
-    println!("model     {} ({})", model.name, model.dtype);
+    say!("model     {} ({})", model.name, model.dtype)?;
     let created = client.models().create_model(CreateModelRequest { model: Some(model) }).await;
     let model = created.map_err(|status| failure(&status))?.into_inner().model.unwrap_or_default();
 
@@ -52,7 +52,7 @@ pub(super) async fn create(client: &Client) -> Result<(), Cause> {
     let created =
         client.endpoints().create_endpoint(CreateEndpointRequest { endpoint: Some(endpoint) }).await;
     created.map_err(|status| failure(&status))?;
-    println!("endpoint  {SLUG}");
+    say!("endpoint  {SLUG}")?;
     policy(client, "access", json!({"allowed_users": ["*"]})).await?;
     policy(client, "rate_limit", json!({"limit": "60/m"})).await
 }
@@ -91,7 +91,7 @@ async fn policy(client: &Client, policy_type: &str, configuration: Value) -> Res
     };
     let created = client.policies().create_policy(CreatePolicyRequest { policy: Some(policy) }).await;
     created.map_err(|status| failure(&status))?;
-    println!("policy    {policy_type}");
+    say!("policy    {policy_type}")?;
     Ok(())
 }
 

@@ -22,8 +22,10 @@ use super::{
     output::failure,
 };
 
-/// Documents in one message.
+/// Documents in one message at most.
 const PER_MESSAGE: usize = 64;
+/// Bytes of text in one message, but for a single document.
+const MESSAGE_BYTES: usize = 1 << 20;
 
 #[derive(Args)]
 pub(super) struct Ingest {
@@ -71,12 +73,12 @@ impl Ingest {
         bar.finish_and_clear();
         let stored = stored?;
         if self.json {
-            println!(
+            say!(
                 "{}",
                 serde_json::json!({"files": files.len() - failed, "failed": failed, "documents": stored})
-            );
+            )?;
         } else {
-            println!("{stored} documents from {} files are stored and searchable", files.len() - failed);
+            say!("{stored} documents from {} files are stored and searchable", files.len() - failed)?;
         }
         Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
@@ -107,20 +109,32 @@ pub(super) async fn upload(
         let call = datasets.ingest_documents(ReceiverStream::new(stream)).await;
         let mut acknowledged = call.map_err(|status| failure(&status))?.into_inner();
         let mut stored = 0;
-        while let Some(batch) = acknowledged.message().await.map_err(|status| failure(&status))? {
-            stored = batch.acknowledged;
+        loop {
+            match acknowledged.message().await {
+                Ok(Some(batch)) => stored = batch.acknowledged,
+                Ok(None) => return Ok(stored),
+                Err(status) => {
+                    return Err(format!("{} ({stored} documents are stored)", failure(&status)).into());
+                }
+            }
         }
-        Ok(stored)
     };
     let ((), stored) = tokio::join!(feeding, acknowledging);
     stored
 }
 
 async fn send(outgoing: &mpsc::Sender<Vec<Document>>, documents: Vec<Document>) {
-    for message in documents.chunks(PER_MESSAGE) {
-        // A closed channel means that the upload has failed, and it says why.
-        let _ = outgoing.send(message.to_vec()).await;
+    let (mut message, mut bytes) = (Vec::new(), 0);
+    for document in documents {
+        bytes += document.content.len();
+        if message.len() == PER_MESSAGE || (bytes > MESSAGE_BYTES && !message.is_empty()) {
+            bytes = document.content.len();
+            // A closed channel means that the upload has failed, and it says why.
+            let _ = outgoing.send(std::mem::take(&mut message)).await;
+        }
+        message.push(document);
     }
+    let _ = outgoing.send(message).await;
 }
 
 async fn create(client: &Client, name: &str) -> Result<(), Cause> {

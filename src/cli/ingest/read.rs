@@ -1,6 +1,8 @@
-//! Files to documents. Ids come from paths, so that the same file replaces what it made before.
+//! Files to documents. Ids come from paths, so that the pieces of a file replace those it made before. A
+//! file that has shrunk leaves its last pieces behind.
 
 use std::{
+    collections::HashMap,
     ffi::OsStr,
     fs,
     path::{Path, PathBuf},
@@ -8,6 +10,7 @@ use std::{
 
 use serde_json::{Map, Value, json};
 use syft_endpoints::{
+    domain::rules::MAX_DOCUMENT_BYTES,
     error::Cause,
     proto::{Document, to_struct},
 };
@@ -15,6 +18,8 @@ use walkdir::WalkDir;
 
 use super::chunk::pieces;
 
+/// Bytes of a document's id at most.
+const MAX_ID: usize = 512;
 /// Bytes of a file at most.
 const MAX_FILE: u64 = 64 << 20;
 
@@ -40,8 +45,15 @@ enum Format {
 pub(super) fn files(paths: &[PathBuf]) -> Result<Vec<File>, Cause> {
     let mut files = Vec::new();
     for root in paths {
-        if !root.exists() {
+        let Ok(found) = fs::metadata(root) else {
             return Err(format!("{}: no such file or folder", root.display()).into());
+        };
+        if found.is_file() {
+            let format = format(root)
+                .ok_or_else(|| format!("{}: not a kind of file that can be read", root.display()))?;
+            let name = root.file_name().unwrap_or(root.as_os_str()).to_string_lossy().into_owned();
+            files.push(File { name, path: root.clone(), format });
+            continue;
         }
         let visible = |entry: &walkdir::DirEntry| {
             entry.depth() == 0 || !entry.file_name().to_string_lossy().starts_with('.')
@@ -51,18 +63,32 @@ pub(super) fn files(paths: &[PathBuf]) -> Result<Vec<File>, Cause> {
             if !entry.file_type().is_file() {
                 continue;
             }
-            let Some(format) = format(entry.path()) else {
-                if entry.depth() == 0 {
-                    return Err(format!("{}: not a kind of file that can be read", root.display()).into());
-                }
-                continue;
-            };
-            let below = entry.path().strip_prefix(root).ok().filter(|below| !below.as_os_str().is_empty());
-            let name = below.map_or_else(|| entry.file_name().to_string_lossy(), Path::to_string_lossy);
-            files.push(File { name: name.into_owned(), path: entry.path().to_owned(), format });
+            let Some(format) = format(entry.path()) else { continue };
+            let name = entry.path().strip_prefix(root).unwrap_or(entry.path()).to_string_lossy().into_owned();
+            files.push(File { name, path: entry.path().to_owned(), format });
         }
     }
+    if files.is_empty() {
+        return Err("there is no file of a kind that can be read".into());
+    }
+    tell_apart(&files)?;
     Ok(files)
+}
+
+/// Two files of one name would replace each other's documents.
+fn tell_apart(files: &[File]) -> Result<(), Cause> {
+    let mut seen = HashMap::new();
+    for file in files {
+        if let Some(other) = seen.insert(&file.name, &file.path) {
+            let (one, two) = (other.display(), file.path.display());
+            return Err(format!(
+                "{one} and {two} have one name, {}: load them from a folder above both",
+                file.name
+            )
+            .into());
+        }
+    }
+    Ok(())
 }
 
 /// The documents in a file.
@@ -71,16 +97,28 @@ pub(super) fn documents(file: &File) -> Result<Vec<Document>, Cause> {
         return Err("larger than 64 MiB".into());
     }
     let bytes = fs::read(&file.path)?;
-    if file.format == Format::Html {
+    let mut documents = if file.format == Format::Html {
         let text = html2text::config::plain().string_from_read(bytes.as_slice(), 10_000)?;
-        return Ok(chunked(file, &text));
-    }
-    let text = String::from_utf8(bytes).map_err(|_| "not UTF-8")?;
-    match file.format {
-        Format::Text | Format::Html => Ok(chunked(file, &text)),
-        Format::Json => json_documents(file, &text),
-        Format::JsonLines => json_lines(file, &text),
-        Format::Csv => csv_rows(file, &text),
+        text_documents(&file.name, &text)
+    } else {
+        let text = String::from_utf8(bytes).map_err(|_| "not UTF-8")?;
+        match file.format {
+            Format::Text | Format::Html => text_documents(&file.name, &text),
+            Format::Json => json_documents(file, &text)?,
+            Format::JsonLines => json_lines(file, &text)?,
+            Format::Csv => csv_rows(file, &text)?,
+        }
+    };
+    // An empty row says nothing and is no mistake.
+    documents.retain(|document| !document.content.trim().is_empty());
+    match documents
+        .iter()
+        .find(|document| document.id.len() > MAX_ID || document.content.len() > MAX_DOCUMENT_BYTES)
+    {
+        Some(document) => {
+            Err(format!("{:.80}: its id is longer than 512 bytes or its text than 1 MiB", document.id).into())
+        }
+        None => Ok(documents),
     }
 }
 
@@ -107,10 +145,6 @@ pub(in crate::cli) fn text_documents(name: &str, text: &str) -> Vec<Document> {
             document(format!("{name}#{}", i + 1), piece.text, metadata)
         })
         .collect()
-}
-
-fn chunked(file: &File, text: &str) -> Vec<Document> {
-    text_documents(&file.name, text)
 }
 
 /// A list is one document an element; anything else is one document.

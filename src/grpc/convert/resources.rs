@@ -45,13 +45,10 @@ pub(in crate::grpc) fn endpoint_draft(endpoint: Option<proto::Endpoint>) -> Resu
     let endpoint = required("endpoint", endpoint)?;
     let response_type = match proto::ResponseType::try_from(endpoint.response_type) {
         Ok(proto::ResponseType::Unspecified) => None,
-        Ok(proto::ResponseType::Raw) => Some(ResponseType::Raw),
-        Ok(proto::ResponseType::Summary) => Some(ResponseType::Summary),
-        Ok(proto::ResponseType::Both) => Some(ResponseType::Both),
-        Err(_) => {
-            let message = "must be RESPONSE_TYPE_RAW, RESPONSE_TYPE_SUMMARY or RESPONSE_TYPE_BOTH";
-            return Err(Error::Invalid(vec![violation("endpoint.response_type", Rule::OneOf, message)]));
-        }
+        Ok(proto::ResponseType::Raw) => Some(Some(ResponseType::Raw)),
+        Ok(proto::ResponseType::Summary) => Some(Some(ResponseType::Summary)),
+        Ok(proto::ResponseType::Both) => Some(Some(ResponseType::Both)),
+        Err(_) => Some(None),
     };
     Ok(EndpointDraft {
         slug: endpoint.slug,
@@ -161,8 +158,11 @@ pub(in crate::grpc) fn policy_change(
     let policy = required("policy", request.policy)?;
     let paths = mask(request.update_mask, &["name", "configuration"])?;
     let named = |name: &str| paths.iter().any(|path| path == name);
-    let configuration = object("policy.configuration", policy.configuration).map_err(|v| vec![v])?;
-    Ok((policy.id, (named("name").then_some(policy.name), named("configuration").then_some(configuration))))
+    let configuration = match named("configuration") {
+        true => Some(object("policy.configuration", policy.configuration).map_err(|v| vec![v])?),
+        false => None,
+    };
+    Ok((policy.id, (named("name").then_some(policy.name), configuration)))
 }
 
 pub(in crate::grpc) fn type_info(info: TypeInfo) -> proto::TypeInfo {
@@ -185,8 +185,8 @@ pub(in crate::grpc) fn document(document: Document) -> proto::Document {
     }
 }
 
-pub(in crate::grpc) fn stored_document(document: proto::Document) -> Result<Document, Error> {
-    let metadata = object("documents.metadata", document.metadata).map_err(|v| vec![v])?;
+pub(in crate::grpc) fn document_draft(place: usize, document: proto::Document) -> Result<Document, Error> {
+    let metadata = object(&format!("documents.{place}.metadata"), document.metadata).map_err(|v| vec![v])?;
     Ok(Document { id: document.id, content: document.content, metadata })
 }
 
@@ -251,8 +251,8 @@ fn mask(mask: Option<FieldMask>, known: &[&str]) -> Result<Vec<String>, Error> {
         check.fail("update_mask", Rule::Missing, "is required");
     }
     for path in paths.iter().filter(|path| !known.contains(&path.as_str())) {
-        let message = format!("'{}' cannot be changed", path.escape_debug());
-        check.fail("update_mask", Rule::Immutable, message);
+        let path: String = path.escape_debug().take(64).collect();
+        check.fail("update_mask", Rule::Immutable, format!("'{path}' cannot be changed"));
     }
     check.finish()?;
     Ok(paths)
