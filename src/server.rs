@@ -56,6 +56,15 @@ impl Default for Config {
     }
 }
 
+/// Bytes that a peer may send ahead of us on one stream, and on one connection.
+///
+/// h2 ends a connection when the small DATA frames that wait to be read have cost more than half of the
+/// connection's window, at 256 bytes less their length each. A stream of small messages that is read
+/// more slowly than it is sent, such as documents that wait for the database, fills its window with
+/// such frames: some 20 bytes each, so a connection's window must be 24 times a stream's or more.
+const STREAM_WINDOW: u32 = 64 << 10;
+const CONNECTION_WINDOW: u32 = 4 << 20;
+
 /// What every HTTP/2 connection begins with.
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -103,8 +112,8 @@ fn builder(config: &Config) -> Builder<TokioExecutor> {
         .max_concurrent_streams(config.max_streams_per_connection)
         .max_header_list_size(config.max_header_bytes)
         .max_send_buf_size(config.send_buffer_bytes)
-        .initial_stream_window_size(256 << 10)
-        .initial_connection_window_size(1 << 20)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .keep_alive_interval(Duration::from_millis(config.keepalive_interval_ms))
         .keep_alive_timeout(Duration::from_millis(config.keepalive_timeout_ms));
     builder
@@ -171,6 +180,6 @@ async fn connection(stream: TcpStream, builder: &Builder<TokioExecutor>, routes:
         }
     };
     if let Err(error) = ended {
-        tracing::debug!(%error, "a connection ended");
+        tracing::debug!(error = error.as_ref() as &dyn std::error::Error, "a connection ended");
     }
 }

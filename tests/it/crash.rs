@@ -12,7 +12,7 @@ use crate::support::{
 
 on_both! {
     async fn acknowledged_documents_survive(database: Database) {
-        let process = Process::start(&database, &[]);
+        let process = Process::start(&database, &["--log-level", "debug"]);
         process.admin().await.dataset("docs").await;
         let (mut process, mut acknowledged) = (Some(process), 0);
         for round in 0..5 {
@@ -34,7 +34,8 @@ on_both! {
                 // Dies after a few acknowledgements, with more on the way.
                 let mut stored = 0;
                 for _ in 0..=round {
-                    stored = answer.message().await.unwrap().unwrap().acknowledged;
+                    let batch = answer.message().await.unwrap_or_else(|broken| panic!("{broken:?}\n{}", std::fs::read_to_string(&running.log).unwrap()));
+                    stored = batch.unwrap().acknowledged;
                 }
                 running.kill();
                 stored
@@ -44,7 +45,7 @@ on_both! {
                 () = feeding => unreachable!(),
             };
             acknowledged += usize::try_from(stored).unwrap();
-            process = Some(Process::start(&database, &[]));
+            process = Some(Process::start(&database, &["--log-level", "debug"]));
             let mut clients = process.as_ref().unwrap().admin().await;
             let stored = stored_ids(&mut clients).await;
             for n in 0..acknowledged {

@@ -22,10 +22,14 @@ async fn a_database_that_goes_away_and_comes_back() {
     clients.asks("ask", upstream.address).await;
     clients.policy("ask", "rate_limit", serde_json::json!({"limit": "1000/h"})).await;
     clients.query("ask").await.unwrap();
+    clients.asks("free", upstream.address).await;
+    clients.query("free").await.unwrap();
 
     outside.execute_unprepared(&format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false")).await.unwrap();
     let end = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'");
     outside.execute_unprepared(&end).await.unwrap();
+    // A warm query touches the database only for what policies count.
+    clients.query("free").await.unwrap();
     for _ in 0..5 {
         let failed = clients.query("ask").await.unwrap_err();
         assert_eq!(
@@ -37,6 +41,11 @@ async fn a_database_that_goes_away_and_comes_back() {
             clients.endpoints.list_endpoints(syft_endpoints::proto::ListEndpointsRequest::default()).await;
         assert_eq!(failed.unwrap_err().code(), Code::Unavailable);
     }
+    // Nothing cached is used for longer than a revocation may take.
+    eventually("what is cached is too old", async || {
+        clients.clone().query("free").await.is_err_and(|status| reason(&status) == "STORE_UNAVAILABLE")
+    })
+    .await;
     outside.execute_unprepared(&format!("ALTER DATABASE {name} ALLOW_CONNECTIONS true")).await.unwrap();
     eventually("it answers again", async || clients.clone().query("ask").await.is_ok()).await;
 }

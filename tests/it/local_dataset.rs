@@ -52,6 +52,27 @@ on_both! {
         assert!(search(&mut clients, "zebra", 0.0).await.is_empty());
     }
 
+    async fn many_small_messages_are_no_attack(database: Database) {
+        let space = Space::start(database).await;
+        let mut clients = space.admin().await;
+        clients.dataset("docs").await;
+        // One by one, each in a frame of its own, and faster than they can be stored: HTTP/2 counts small
+        // frames that pile up.
+        let messages = async_stream::stream! {
+            for i in 0..20_000 {
+                tokio::task::yield_now().await;
+                let documents = vec![document(&format!("{i}"), "w")];
+                yield IngestDocumentsRequest { dataset: "docs".to_owned(), documents };
+            }
+        };
+        let call = clients.datasets.ingest_documents(messages).await;
+        let (mut acknowledged, mut stored) = (call.unwrap().into_inner(), 0);
+        while let Some(batch) = acknowledged.message().await.unwrap() {
+            stored = batch.acknowledged;
+        }
+        assert_eq!(stored, 20_000);
+    }
+
     async fn deleting_nothing_changes_nothing(database: Database) {
         let space = Space::start(database).await;
         let mut clients = space.admin().await;
