@@ -159,6 +159,10 @@ impl Pipeline {
         let outcome = result.as_ref().err().map_or(Outcome::Completed, Error::outcome);
         let settling = AssertUnwindSafe(plan.policies.settle(turn, outcome)).catch_unwind();
         let settled = settling.await.unwrap_or_else(|_| Err(Error::internal("settling panicked")));
+        if let (Err(_), Err(error)) = (&result, &settled) {
+            // The caller hears of the first failure; this one would be lost.
+            tracing::warn!(query_id = %turn.query_id, cause = error.cause(), %error, "not settled");
+        }
         result.and(settled)?;
         // Withheld text leaves only now, approved and paid for.
         cx.bound(draft.release(turn, sink)).await?;
