@@ -1,6 +1,6 @@
 //! The process: everything bound together, run, and drained in order.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{fs::DirBuilder, io, net::SocketAddr, os::unix::fs::DirBuilderExt, time::Duration};
 
 use secrecy::{ExposeSecret, SecretString};
 use tokio::{net::TcpListener, time::timeout};
@@ -48,7 +48,9 @@ impl App {
     /// # Errors
     /// When the port is taken, the database cannot be reached, or the data folder cannot be written.
     pub async fn build(config: Config) -> Result<Self, Cause> {
-        let listener = TcpListener::bind(config.server.listen).await?;
+        let listen = config.server.listen;
+        let listener =
+            TcpListener::bind(listen).await.map_err(|error| format!("cannot listen on {listen}: {error}"))?;
         let store = open_store(&config).await?;
         store.migrate().await.map_err(explained)?;
         let (queries, background) = (TaskTracker::new(), TaskTracker::new());
@@ -142,7 +144,10 @@ impl App {
 /// # Errors
 /// When it cannot be reached, or the data folder cannot be written.
 pub async fn open_store(config: &Config) -> Result<Store, Cause> {
-    std::fs::create_dir_all(&config.data_dir)?;
+    let folder = &config.data_dir;
+    // Documents and keys are nobody else's business.
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.map_err(|error| format!("cannot make the data folder {}: {error}", folder.display()))?;
     let keys = match config.secret_key.expose_secret() {
         "" => {
             let fresh = SecretBox::generate()?;

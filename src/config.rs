@@ -84,7 +84,9 @@ impl Config {
         let mut problems = Vec::new();
         let known = keys();
         let mut table = file.parse::<Table>().unwrap_or_else(|error| {
-            problems.push(format!("the configuration file is not TOML: {}", error.message()));
+            let line =
+                error.span().map_or(1, |span| file[..span.start.min(file.len())].lines().count().max(1));
+            problems.push(format!("the configuration file is not TOML, at line {line}"));
             Table::new()
         });
         for (name, value) in environment.filter(|(name, _)| name.starts_with("SYFT_")) {
@@ -157,10 +159,18 @@ impl Config {
             problems.push("store.url must begin with sqlite: or postgres:".to_owned());
         }
         let keys = [("SYFT_ADMIN_API_KEY", &self.admin_api_key), ("SYFT_SECRET_KEY", &self.secret_key)];
+        let mut missing = Vec::new();
         for (name, key) in keys {
-            if !sqlite && key.expose_secret().is_empty() {
-                problems.push(format!("{name} is required with Postgres: all replicas share it"));
+            if !sqlite && problems.is_empty() && key.expose_secret().is_empty() {
+                missing.push(name);
             }
+        }
+        for name in missing {
+            problems.push(format!("{name} is required with Postgres: all replicas share it"));
+        }
+        let admin_key = self.admin_api_key.expose_secret();
+        if !admin_key.is_empty() && admin_key.len() < 16 {
+            problems.push("admin_api_key must be 16 characters or more: it opens everything".to_owned());
         }
         let secret_key = self.secret_key.expose_secret();
         if !secret_key.is_empty() && store::SecretBox::parse(secret_key).is_err() {
@@ -261,7 +271,11 @@ fn first_line(error: &toml::de::Error) -> String {
     let text = error.message().lines().next().unwrap_or_default();
     match text.split_once(", expected ") {
         _ if text.starts_with("unknown field") => text.to_owned(),
-        Some((_, expected)) => format!("is not what it should be: {expected}"),
+        Some((_, "usize" | "u64" | "u32")) => "must be a whole number, 0 or more".to_owned(),
+        Some((_, expected)) => format!("must be {expected}"),
+        None if text.contains("socket address") => {
+            "must be an address and a port, such as 127.0.0.1:8080".to_owned()
+        }
         None => "is not valid".to_owned(),
     }
 }
@@ -331,7 +345,7 @@ mod tests {
 
     #[test]
     fn no_secret_is_shown() {
-        let config = load("", &[("SYFT_ADMIN_API_KEY", "s3cret")], &[]).unwrap();
+        let config = load("", &[("SYFT_ADMIN_API_KEY", "s3cret-s3cret-s3cret")], &[]).unwrap();
         let shown = toml::Value::try_from(&config).unwrap().to_string();
         assert!(!shown.contains("s3cret") && !format!("{config:?}").contains("s3cret"));
     }

@@ -1,6 +1,6 @@
 //! Logs.
 
-use std::io;
+use std::io::{self, IsTerminal};
 
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
@@ -39,7 +39,9 @@ pub fn init(config: &Config) -> Result<(), Box<dyn std::error::Error + Send + Sy
     if config.json {
         logs.with(fmt::layer().json().with_writer(io::stderr)).try_init()?;
     } else {
-        logs.with(fmt::layer().with_target(false).with_writer(io::stderr)).try_init()?;
+        let text =
+            fmt::layer().with_target(false).with_ansi(io::stderr().is_terminal()).with_writer(io::stderr);
+        logs.with(text).try_init()?;
     }
     Ok(())
 }

@@ -1,6 +1,9 @@
 //! A connection to a running server.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use clap::Args;
 use syft_endpoints::{
@@ -17,6 +20,9 @@ use tonic::{
     service::{Interceptor, interceptor::InterceptedService},
     transport::{Channel, Endpoint},
 };
+
+/// How long a server on this machine may take to start.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Which server, and as whom.
 #[derive(Args, Clone)]
@@ -43,19 +49,36 @@ type Authorized = InterceptedService<Channel, Credentials>;
 
 #[derive(Clone)]
 pub(super) struct Credentials {
-    authorization: Option<MetadataValue<Ascii>>,
+    authorization: MetadataValue<Ascii>,
     tenant: Option<MetadataValue<Ascii>>,
 }
 
 impl ClientArgs {
+    /// Waits a moment for a server that has just been started, and for the key that it makes.
     pub(super) async fn connect(&self) -> Result<Client, Cause> {
-        let key = self.key.clone().or_else(|| local_admin_key(&self.server));
-        let authorization = key.map(|key| format!("Bearer {key}").parse()).transpose();
+        let deadline = Instant::now() + PATIENCE;
+        let (channel, key) = loop {
+            let attempt = match (connect(&self.server).await, self.usable_key()) {
+                (Ok(channel), Some(key)) => break (channel, key),
+                (Ok(_), None) => {
+                    "no key was given, by --key or SYFT_API_KEY, and none is in the data folder".into()
+                }
+                (Err(error), _) => error,
+            };
+            if Instant::now() >= deadline || !is_this_machine(&self.server) {
+                return Err(attempt);
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        };
+        let authorization = format!("Bearer {key}").parse();
         let authorization = authorization.map_err(|_| "the key has characters that a header cannot carry")?;
         let tenant = self.tenant.as_deref().map(str::parse).transpose();
         let tenant = tenant.map_err(|_| "the tenant has characters that a header cannot carry")?;
-        let channel = connect(&self.server).await?;
         Ok(Client { channel, credentials: Credentials { authorization, tenant } })
+    }
+
+    fn usable_key(&self) -> Option<String> {
+        self.key.clone().or_else(|| local_admin_key(&self.server))
     }
 }
 
@@ -64,7 +87,7 @@ pub(super) async fn connect(server: &str) -> Result<Channel, Cause> {
     if server.starts_with("https:") {
         return Err("TLS is not offered yet: use http:// and a tunnel".into());
     }
-    let endpoint = Endpoint::from_shared(server.to_owned())
+    let endpoint = Endpoint::from_shared(with_scheme(server))
         .map_err(|_| format!("'{server}' is not a URL"))?
         .connect_timeout(Duration::from_secs(5))
         // Many small pieces reach a slow terminal: a large window keeps the server from closing on us.
@@ -98,9 +121,7 @@ impl Client {
 
 impl Interceptor for Credentials {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        if let Some(authorization) = &self.authorization {
-            request.metadata_mut().insert("authorization", authorization.clone());
-        }
+        request.metadata_mut().insert("authorization", self.authorization.clone());
         if let Some(tenant) = &self.tenant {
             request.metadata_mut().insert("x-tenant-name", tenant.clone());
         }
@@ -118,8 +139,13 @@ fn local_admin_key(server: &str) -> Option<String> {
     std::fs::read_to_string(folder.join("admin.key")).ok().map(|key| key.trim().to_owned())
 }
 
+/// `127.0.0.1:8080` is as good as `http://127.0.0.1:8080`.
+fn with_scheme(server: &str) -> String {
+    if server.contains("://") { server.to_owned() } else { format!("http://{server}") }
+}
+
 fn is_this_machine(server: &str) -> bool {
-    let server = url::Url::parse(server);
+    let server = url::Url::parse(&with_scheme(server));
     match server.as_ref().map(url::Url::host) {
         Ok(Some(url::Host::Domain(name))) => name == "localhost",
         Ok(Some(url::Host::Ipv4(address))) => address.is_loopback(),
@@ -134,7 +160,9 @@ mod tests {
 
     #[test]
     fn the_local_key_is_for_the_local_server() {
-        for here in ["http://127.0.0.1:8080", "http://localhost", "http://[::1]:1"] {
+        for here in
+            ["http://127.0.0.1:8080", "http://localhost", "http://[::1]:1", "localhost:8080", "127.0.0.1"]
+        {
             assert!(is_this_machine(here), "{here}");
         }
         for elsewhere in

@@ -57,8 +57,10 @@ impl Answer {
 pub(super) fn failure(status: &Status) -> Cause {
     let details = status.get_error_details();
     let reason = details.error_info().map_or_else(|| status.code().to_string(), |info| info.reason.clone());
-    let mut text = format!("{}: {}", reason, status.message());
-    if let Some(wait) = details.retry_info().and_then(|retry| retry.retry_delay) {
+    let mut text = format!("{reason}: {}", status.message());
+    // A rate limit says it in words already.
+    let wait = details.retry_info().and_then(|retry| retry.retry_delay).filter(|_| reason != "RATE_LIMITED");
+    if let Some(wait) = wait {
         text.push_str(&format!(" (try again in {:.1}s)", wait.as_secs_f64()));
     }
     if let Some(query_id) = status.metadata().get("x-query-id").and_then(|id| id.to_str().ok()) {

@@ -64,6 +64,9 @@ async fn ordinary_files_are_loaded_and_unclear_ones_refused() {
         .map(|i| format!("{{\"id\": \"l{i}\", \"text\": \"{}\"}}\n", "word ".repeat(20_000)))
         .collect();
     std::fs::write(folder.join("long.jsonl"), long).unwrap();
+    std::fs::create_dir(folder.join("node_modules")).unwrap();
+    std::fs::write(folder.join("node_modules/readme.md"), "somebody else's").unwrap();
+    std::fs::write(folder.join(".gitignore"), "node_modules/\n").unwrap();
     std::fs::write(folder.join("gaps.csv"), "a,b\n1,2\n,\n3,4\n").unwrap();
     let server = ["--server", process.server.as_str(), "--key", ADMIN_KEY];
     let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();

@@ -55,7 +55,7 @@ on_both! {
             vec![("authorization", "Basic dGVzdDp0ZXN0")],
             vec![("authorization", "Bearer syft_sk_")],
             vec![("authorization", cut)],
-            vec![("authorization", "Bearer test-admin-ke")],
+            vec![("authorization", "Bearer test-admin-key-471")],
             vec![("authorization", "Bearer nonsense"), ("x-tenant-name", "root")],
         ];
         let mut answers = std::collections::BTreeSet::new();

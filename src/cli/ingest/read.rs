@@ -8,13 +8,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use ignore::WalkBuilder;
 use serde_json::{Map, Value, json};
 use syft_endpoints::{
     domain::rules::MAX_DOCUMENT_BYTES,
     error::Cause,
     proto::{Document, to_struct},
 };
-use walkdir::WalkDir;
 
 use super::chunk::pieces;
 
@@ -40,8 +40,8 @@ enum Format {
     Csv,
 }
 
-/// The files that `paths` name, and those we can read in the folders that they name, by name. Hidden
-/// ones in folders are passed over.
+/// The files that `paths` name, and those we can read in the folders that they name, by name. In folders
+/// hidden files are passed over, and what `.gitignore` files leave out.
 pub(super) fn files(paths: &[PathBuf]) -> Result<Vec<File>, Cause> {
     let mut files = Vec::new();
     for root in paths {
@@ -55,12 +55,10 @@ pub(super) fn files(paths: &[PathBuf]) -> Result<Vec<File>, Cause> {
             files.push(File { name, path: root.clone(), format });
             continue;
         }
-        let visible = |entry: &walkdir::DirEntry| {
-            entry.depth() == 0 || !entry.file_name().to_string_lossy().starts_with('.')
-        };
-        for entry in WalkDir::new(root).sort_by_file_name().into_iter().filter_entry(visible) {
+        let sorted = |a: &OsStr, b: &OsStr| a.cmp(b);
+        for entry in WalkBuilder::new(root).require_git(false).sort_by_file_name(sorted).build() {
             let entry = entry?;
-            if !entry.file_type().is_file() {
+            if !entry.file_type().is_some_and(|kind| kind.is_file()) {
                 continue;
             }
             let Some(format) = format(entry.path()) else { continue };
@@ -69,7 +67,7 @@ pub(super) fn files(paths: &[PathBuf]) -> Result<Vec<File>, Cause> {
         }
     }
     if files.is_empty() {
-        return Err("there is no file of a kind that can be read".into());
+        return Err("there is no file that can be read: .txt .md .html .json .jsonl .csv".into());
     }
     tell_apart(&files)?;
     Ok(files)

@@ -25,7 +25,7 @@ use tonic::{
 
 use super::database::{Database, SECRET_KEY};
 
-pub const ADMIN_KEY: &str = "test-admin-key";
+pub const ADMIN_KEY: &str = "test-admin-key-4711";
 
 /// A running service. It stops when it is dropped; the database goes with it.
 pub struct Space {
