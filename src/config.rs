@@ -154,19 +154,15 @@ impl Config {
 
         let mut problems = Vec::new();
         let url = &self.store.url;
-        let sqlite = url.starts_with("sqlite:");
-        if !sqlite && !url.starts_with("postgres:") && !url.starts_with("postgresql:") {
+        let postgres = url.starts_with("postgres:") || url.starts_with("postgresql:");
+        if !postgres && !url.starts_with("sqlite:") {
             problems.push("store.url must begin with sqlite: or postgres:".to_owned());
         }
         let keys = [("SYFT_ADMIN_API_KEY", &self.admin_api_key), ("SYFT_SECRET_KEY", &self.secret_key)];
-        let mut missing = Vec::new();
         for (name, key) in keys {
-            if !sqlite && problems.is_empty() && key.expose_secret().is_empty() {
-                missing.push(name);
+            if postgres && key.expose_secret().is_empty() {
+                problems.push(format!("{name} is required with Postgres: all replicas share it"));
             }
-        }
-        for name in missing {
-            problems.push(format!("{name} is required with Postgres: all replicas share it"));
         }
         let admin_key = self.admin_api_key.expose_secret();
         if !admin_key.is_empty() && admin_key.len() < 16 {

@@ -10,7 +10,11 @@ mod prompt;
 mod record;
 mod stream;
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures_util::FutureExt;
 use serde::{Deserialize, Serialize};
@@ -146,7 +150,9 @@ impl Pipeline {
         turn: &mut Turn,
         sink: &mut EventSink,
     ) -> Result<QueryEvent, Error> {
-        let mut draft = answer::Draft::new(plan, turn);
+        // Policies make the filters, before any of them is entered.
+        let draft = catch_unwind(AssertUnwindSafe(|| answer::Draft::new(plan, turn)));
+        let mut draft = draft.map_err(|_| Error::internal("making the answer's filters panicked"))?;
         let result = match plan.policies.admit(turn, || cx.ended()).await {
             Ok(()) => cx.bound(draft.answer(plan, &self.config, turn, sink)).await,
             refused => refused,

@@ -7,6 +7,16 @@ use syft_endpoints::{error::Error, pipeline::Config};
 use crate::support::rig::{Probe, Rig, Tokens, plan};
 
 #[tokio::test(start_paused = true)]
+async fn a_filter_that_cannot_be_made_is_an_error_too() {
+    let log = Arc::new(Mutex::default());
+    let policy = Probe { filter: Some(|| panic!("a planned panic")), ..Probe::new("a", &log) };
+    let mut rig = Rig::new(Config::default(), plan(None, vec![Arc::new(policy)]));
+    let failure = rig.ask().answer().await.unwrap_err();
+    assert!(matches!(failure.error, Error::Internal(_)), "{failure:?}");
+    assert_eq!(rig.outcome(), "panicked");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_panic_is_an_error_and_frees_the_place() {
     let log = Arc::new(Mutex::default());
     let model = Tokens { count: 2, panics: true, ..Tokens::default() };
