@@ -7,7 +7,7 @@ use crate::{
         Attachment, Configuration, Health, NewAttachment, References, SearchOptions, Tenant, TypeInfo,
         rules::{self, Check},
     },
-    error::{Error, Part},
+    error::{Error, Part, Violation},
 };
 
 /// Bytes of references in one answer.
@@ -21,6 +21,8 @@ pub struct AttachmentDraft {
     pub configuration: Configuration,
     pub summary: String,
     pub tags: Vec<String>,
+    /// What could not even be read.
+    pub problems: Vec<Violation>,
 }
 
 impl Catalog {
@@ -34,7 +36,7 @@ impl Catalog {
         tenant: &Tenant,
         draft: AttachmentDraft,
     ) -> Result<Attachment, Error> {
-        let mut check = Check::default();
+        let mut check = Check::of(draft.problems);
         let prefix = prefix(part);
         let name = check.take(rules::resource_name(&format!("{prefix}.name"), &draft.name));
         let mut of_type = Check::default();

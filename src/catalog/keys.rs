@@ -8,7 +8,7 @@ use crate::{
         ApiKey, ApiKeyId, Scope, Tenant,
         rules::{self, Check},
     },
-    error::{Error, Resource, Rule},
+    error::{Error, Resource, Rule, Violation},
 };
 
 /// An API key as it was asked for: nothing is checked.
@@ -19,6 +19,8 @@ pub struct ApiKeyDraft {
     /// `None` for a scope that is not known.
     pub scopes: Vec<Option<Scope>>,
     pub expires_at: Option<OffsetDateTime>,
+    /// What could not even be read.
+    pub problems: Vec<Violation>,
 }
 
 impl Catalog {
@@ -32,7 +34,7 @@ impl Catalog {
         draft: ApiKeyDraft,
         hash: String,
     ) -> Result<ApiKey, Error> {
-        let mut check = Check::default();
+        let mut check = Check::of(draft.problems);
         let name = check.take(rules::text("api_key.name", &draft.name, 100));
         let email = check.take(rules::email("api_key.email", &draft.email));
         let mut scopes: Vec<Scope> = draft.scopes.iter().copied().flatten().collect();

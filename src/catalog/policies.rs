@@ -8,7 +8,7 @@ use crate::{
         Configuration, EndpointId, Policy, PolicyId, Tenant, TypeInfo,
         rules::{self, Check},
     },
-    error::{Error, Resource},
+    error::{Error, Resource, Violation},
 };
 
 /// A policy as it came: nothing is checked.
@@ -18,6 +18,8 @@ pub struct PolicyDraft {
     pub policy_type: String,
     pub configuration: Configuration,
     pub endpoint_slug: String,
+    /// What could not even be read.
+    pub problems: Vec<Violation>,
 }
 
 impl Catalog {
@@ -31,7 +33,7 @@ impl Catalog {
         let named = ("policy_type", draft.policy_type.as_str());
         let spec = check_type(&mut check, self.policies.specs(), named, &draft.configuration);
         check.take(rules::text("endpoint_slug", &draft.endpoint_slug, 64));
-        let mut all = Check::default();
+        let mut all = Check::of(draft.problems);
         all.absorb("policy", check.finish().err().unwrap_or_default());
         let spec = all.with(spec)?;
         let new = Policy {

@@ -19,6 +19,11 @@ pub struct Check {
 }
 
 impl Check {
+    /// Goes on from violations that were found before.
+    pub fn of(violations: Vec<Violation>) -> Self {
+        Self { violations }
+    }
+
     /// Keeps the value, or the violation.
     pub fn take<T>(&mut self, checked: Result<T, Violation>) -> Option<T> {
         checked.map_err(|violation| self.violations.push(violation)).ok()

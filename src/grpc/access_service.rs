@@ -18,11 +18,13 @@ impl AccessService for Api {
     ) -> Result<Response<proto::CreateApiKeyResponse>, Status> {
         let tenant = tenant(&request)?;
         let new = request.into_inner().api_key.unwrap_or_default();
+        let (expires_at, problems) = convert::time_of("api_key.expire_time", new.expire_time);
         let draft = ApiKeyDraft {
             name: new.name,
             email: new.email,
             scopes: convert::scopes(&new.scopes),
-            expires_at: convert::time_of("api_key.expire_time", new.expire_time).map_err(status)?,
+            expires_at,
+            problems,
         };
         let secret = identity::new_api_key().map_err(status)?;
         let hash = identity::hash(secret.expose_secret());

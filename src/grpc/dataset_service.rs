@@ -17,8 +17,7 @@ impl DatasetService for Api {
     ) -> Result<Response<proto::CreateDatasetResponse>, Status> {
         let tenant = tenant(&request)?;
         let new = request.into_inner().dataset.unwrap_or_default();
-        let mut draft =
-            convert::attachment_draft("dataset", new.name, new.dtype, new.configuration).map_err(status)?;
+        let mut draft = convert::attachment_draft("dataset", new.name, new.dtype, new.configuration);
         (draft.summary, draft.tags) = (new.summary, new.tags);
         let created = self.catalog.create_attachment(Dataset, &tenant, draft).await.map_err(status)?;
         Ok(Response::new(proto::CreateDatasetResponse { dataset: Some(convert::dataset(created)) }))

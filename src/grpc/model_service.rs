@@ -16,8 +16,7 @@ impl ModelService for Api {
     ) -> Result<Response<proto::CreateModelResponse>, Status> {
         let tenant = tenant(&request)?;
         let new = request.into_inner().model.unwrap_or_default();
-        let mut draft =
-            convert::attachment_draft("model", new.name, new.dtype, new.configuration).map_err(status)?;
+        let mut draft = convert::attachment_draft("model", new.name, new.dtype, new.configuration);
         (draft.summary, draft.tags) = (new.summary, new.tags);
         let created = self.catalog.create_attachment(Model, &tenant, draft).await.map_err(status)?;
         Ok(Response::new(proto::CreateModelResponse { model: Some(convert::model(created)) }))

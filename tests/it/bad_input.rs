@@ -108,6 +108,13 @@ async fn what_is_created_is_checked_whole_and_refused_whole() {
     assert!(named.contains(&"dataset.configuration.language".to_owned()), "{named:?}");
     assert!(refused.message().contains("typo") && !refused.message().contains("klingon"), "{refused:?}");
 
+    let not_finite = prost_types::Value { kind: Some(prost_types::value::Kind::NumberValue(f64::NAN)) };
+    let configuration = Some(prost_types::Struct { fields: [("x".to_owned(), not_finite)].into() });
+    let dataset = Dataset { dtype: "nonsense".to_owned(), configuration, ..Dataset::default() };
+    let refused =
+        clients.datasets.create_dataset(CreateDatasetRequest { dataset: Some(dataset) }).await.unwrap_err();
+    assert_eq!(fields(&refused), ["dataset.configuration", "dataset.name", "dataset.dtype"]);
+
     for (dtype, configuration, expected) in [
         ("nonsense", json!({}), "model.dtype"),
         ("openai", json!({"api_key": 5}), "model.configuration.api_key"),
@@ -145,6 +152,12 @@ async fn policies_and_keys_are_checked() {
     let refused =
         clients.policies.create_policy(CreatePolicyRequest { policy: Some(Policy::default()) }).await;
     assert_eq!(fields(&refused.unwrap_err()), ["policy.name", "policy.policy_type", "policy.endpoint_slug"]);
+    let never = prost_types::Timestamp { seconds: i64::MAX, nanos: 0 };
+    let key = ApiKey { expire_time: Some(never), ..ApiKey::default() };
+    let refused =
+        clients.access.create_api_key(CreateApiKeyRequest { api_key: Some(key) }).await.unwrap_err();
+    let expected = ["api_key.expire_time", "api_key.name", "api_key.email", "api_key.scopes"];
+    assert_eq!(fields(&refused), expected);
     let past = prost_types::Timestamp { seconds: 1, nanos: 0 };
     let key = ApiKey { email: "nobody".to_owned(), expire_time: Some(past), ..ApiKey::default() };
     let refused =

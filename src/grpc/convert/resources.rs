@@ -11,7 +11,7 @@ use crate::{
         Scope, Tenant, TypeInfo,
         rules::{Check, violation},
     },
-    error::{Error, Rule},
+    error::{Error, Rule, Violation},
     proto::{self, to_struct},
 };
 
@@ -112,9 +112,9 @@ pub(in crate::grpc) fn attachment_draft(
     name: String,
     dtype: String,
     configuration: Option<prost_types::Struct>,
-) -> Result<AttachmentDraft, Error> {
-    let configuration = object(&format!("{field}.configuration"), configuration).map_err(|v| vec![v])?;
-    Ok(AttachmentDraft { name, dtype, configuration, ..AttachmentDraft::default() })
+) -> AttachmentDraft {
+    let (configuration, problems) = read(object(&format!("{field}.configuration"), configuration));
+    AttachmentDraft { name, dtype, configuration, problems, ..AttachmentDraft::default() }
 }
 
 /// New summary and tags, as far as the mask names them.
@@ -142,11 +142,12 @@ pub(in crate::grpc) fn policy(policy: Policy) -> proto::Policy {
 
 pub(in crate::grpc) fn policy_draft(policy: Option<proto::Policy>) -> Result<PolicyDraft, Error> {
     let policy = required("policy", policy)?;
-    let configuration = object("policy.configuration", policy.configuration).map_err(|v| vec![v])?;
+    let (configuration, problems) = read(object("policy.configuration", policy.configuration));
     Ok(PolicyDraft {
         name: policy.name,
         policy_type: policy.policy_type,
         configuration,
+        problems,
         endpoint_slug: policy.endpoint_slug,
     })
 }
@@ -232,12 +233,25 @@ pub(in crate::grpc) fn page(size: i32, token: String) -> PageRequest {
 }
 
 /// A moment that a caller named.
-pub(in crate::grpc) fn time_of(field: &str, at: Option<Timestamp>) -> Result<Option<OffsetDateTime>, Error> {
-    let Some(at) = at else { return Ok(None) };
+pub(in crate::grpc) fn time_of(
+    field: &str,
+    at: Option<Timestamp>,
+) -> (Option<OffsetDateTime>, Vec<Violation>) {
+    read(at.map(|at| moment(field, at)).transpose())
+}
+
+fn moment(field: &str, at: Timestamp) -> Result<OffsetDateTime, Violation> {
     let nanos = i128::from(at.seconds) * 1_000_000_000 + i128::from(at.nanos);
     let moment = OffsetDateTime::from_unix_timestamp_nanos(nanos);
-    let outside = |_| vec![violation(field, Rule::Pattern, "is not a moment between the years 1 and 9999")];
-    Ok(Some(moment.map_err(outside)?))
+    moment.map_err(|_| violation(field, Rule::Pattern, "is not a moment between the years 1 and 9999"))
+}
+
+/// A value, or nothing and why: what else is wrong is to be told together with it.
+fn read<T: Default>(read: Result<T, Violation>) -> (T, Vec<Violation>) {
+    match read {
+        Ok(value) => (value, Vec::new()),
+        Err(violation) => (T::default(), vec![violation]),
+    }
 }
 
 fn required<T>(field: &str, message: Option<T>) -> Result<T, Error> {
