@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sea_orm::{ActiveValue::Set, DatabaseTransaction, EntityTrait, sea_query::OnConflict};
 use time::OffsetDateTime;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::{Store, entities::query_record};
@@ -48,23 +48,20 @@ pub struct QueryRecord {
 #[derive(Clone)]
 pub struct Recorder {
     records: mpsc::Sender<QueryRecord>,
-    written: watch::Receiver<u64>,
 }
 
 impl Recorder {
     /// Starts the writer. It ends, with everything written, when the store closes.
     pub fn start(store: &Store) -> Self {
         let (records, inbox) = mpsc::channel(QUEUE);
-        let (written, seen) = watch::channel(0);
-        store.inner.tasks.spawn(serve(store.clone(), inbox, written));
-        Self { records, written: seen }
+        store.inner.tasks.spawn(serve(store.clone(), inbox));
+        Self { records }
     }
 
     /// A recorder whose records come out of a channel instead of going into a database.
     pub fn channel() -> (Self, mpsc::Receiver<QueryRecord>) {
         let (records, inbox) = mpsc::channel(QUEUE);
-        let (_, written) = watch::channel(0);
-        (Self { records, written }, inbox)
+        (Self { records }, inbox)
     }
 
     /// Hands a record over. Waits while the queue is full, 5 s at most; then the record is lost and
@@ -74,14 +71,9 @@ impl Recorder {
             tracing::error!("a query record was lost: the database does not keep up");
         }
     }
-
-    /// How many records have been written, for those who wait for them.
-    pub fn written(&self) -> watch::Receiver<u64> {
-        self.written.clone()
-    }
 }
 
-async fn serve(store: Store, mut inbox: mpsc::Receiver<QueryRecord>, written: watch::Sender<u64>) {
+async fn serve(store: Store, mut inbox: mpsc::Receiver<QueryRecord>) {
     loop {
         let batch = store.next_batch(&mut inbox, BATCH).await;
         if batch.is_empty() {
@@ -92,7 +84,6 @@ async fn serve(store: Store, mut inbox: mpsc::Receiver<QueryRecord>, written: wa
         if let Err(error) = insert(&store, rows).await {
             tracing::error!(cause = error.cause(), count, "query records were lost");
         }
-        written.send_modify(|total| *total += count as u64);
     }
 }
 

@@ -69,6 +69,30 @@ on_both! {
         assert_eq!(answers.len(), 1, "refusals tell callers apart: {answers:?}");
     }
 
+    async fn reflection_and_health_ask_for_nothing(database: Database) {
+        use tonic_reflection::pb::v1::{
+            ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+            server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
+        };
+
+        let space = Space::start(database).await;
+        let channel = tonic::transport::Channel::from_shared(space.url()).unwrap().connect().await.unwrap();
+        let asked = ServerReflectionRequest {
+            host: String::new(),
+            message_request: Some(MessageRequest::ListServices(String::new())),
+        };
+        let mut reflection = ServerReflectionClient::new(channel.clone());
+        let mut answer = reflection.server_reflection_info(tokio_stream::once(asked)).await.unwrap().into_inner();
+        let answer = answer.message().await.unwrap().unwrap().message_response.unwrap();
+        let MessageResponse::ListServicesResponse(listed) = answer else { panic!("{answer:?}") };
+        let listed: Vec<&str> = listed.service.iter().map(|service| service.name.as_str()).collect();
+        for service in ["EndpointService", "DatasetService", "ModelService", "PolicyService", "AccessService"] {
+            assert!(listed.contains(&format!("syft.space.v1.{service}").as_str()), "{listed:?}");
+        }
+        let mut health = tonic_health::pb::health_client::HealthClient::new(channel);
+        health.check(tonic_health::pb::HealthCheckRequest::default()).await.unwrap();
+    }
+
     async fn a_key_ends_when_it_is_revoked_and_shows_its_secret_once(database: Database) {
         let space = Space::start(database).await;
         let credential = key(&space, &[Scope::Query, Scope::Manage]).await;

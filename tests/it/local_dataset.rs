@@ -184,6 +184,10 @@ on_both! {
         assert_eq!(refused.code(), Code::InvalidArgument);
         assert!(refused.message().contains("documents.401.id"), "{refused:?}");
 
+        // Exactly one page: the last one has no token.
+        let whole = ListDocumentsRequest { dataset: "docs".to_owned(), page_size: 401, ..Default::default() };
+        let whole = clients.datasets.list_documents(whole).await.unwrap().into_inner();
+        assert_eq!((whole.documents.len(), whole.next_page_token.as_str()), (401, ""));
         let (mut listed, mut page_token) = (0, String::new());
         loop {
             let page = ListDocumentsRequest { dataset: "docs".to_owned(), page_size: 100, page_token };

@@ -33,7 +33,8 @@ pub(in crate::cli) fn pieces(text: &str) -> Vec<Piece> {
             fenced = !fenced;
         }
         for part in split(paragraph) {
-            if open.len() + part.len() > LIMIT {
+            // With the empty line between them.
+            if open.len() + part.len() + 2 > LIMIT {
                 close(&mut pieces, &headings, &mut open);
             }
             if !open.is_empty() {
@@ -130,20 +131,19 @@ mod tests {
         fn nothing_is_lost_and_nothing_is_too_long(text in "(# ?|[a-zé]{1,9}|\n| ){0,200}") {
             let words = |text: &str| text.split_whitespace().filter(|w| !w.starts_with('#')).collect::<Vec<_>>().join(" ");
             let found = pieces(&text);
-            prop_assert!(found.iter().all(|piece| piece.text.len() <= LIMIT + 2));
-            let kept = found.iter().map(|piece| words(&piece.text)).filter(|text| !text.is_empty());
+            prop_assert!(found.iter().all(|piece| piece.text.len() <= LIMIT));
             let body: String = text.lines().filter(|line| super::heading(line).is_none()).collect::<Vec<_>>().join("\n");
             let kept_body: Vec<String> = found
                 .iter()
                 .map(|piece| piece.text.lines().filter(|line| super::heading(line).is_none()).collect::<Vec<_>>().join("\n"))
                 .collect();
             prop_assert_eq!(words(&kept_body.join(" ")), words(&body));
-            prop_assert!(kept.count() <= found.len());
         }
 
         #[test]
         fn long_texts_are_cut(text in "[a-z]{0,9000}") {
             let found = pieces(&text);
+            prop_assert!(found.iter().all(|piece| piece.text.len() <= LIMIT));
             prop_assert_eq!(found.iter().map(|piece| piece.text.len()).sum::<usize>(), text.len());
         }
     }
