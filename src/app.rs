@@ -17,10 +17,11 @@ use crate::{
     health,
     identity::{self, Identity},
     model::Models,
-    pipeline::{Pipeline, Plans, Registries},
+    pipeline::{Lifetime, Pipeline, Plans, Registries},
     policy::Policies,
-    server::{self, Stop},
+    server::{self, Server, Stop, Tls, metrics::Listen},
     store::{Recorder, SecretBox, Store},
+    telemetry::{Metrics, logs},
     upstream::Upstream,
 };
 
@@ -31,13 +32,15 @@ const STEP: Duration = Duration::from_secs(15);
 pub struct App {
     config: Config,
     listener: TcpListener,
+    /// For Prometheus; `None` when it is off.
+    metrics_listener: Option<TcpListener>,
+    server: Server,
     routes: Routes,
     reporter: HealthReporter,
     store: Store,
-    queries: TaskTracker,
+    /// Queries, and what ends those that are still running after the grace.
+    queries: Lifetime,
     background: TaskTracker,
-    /// Ends queries that are still running after the grace.
-    end_queries: CancellationToken,
     /// Ends what runs beside queries.
     end_background: CancellationToken,
 }
@@ -46,43 +49,41 @@ impl App {
     /// Binds the port, migrates the database, and makes every part.
     ///
     /// # Errors
-    /// When the port is taken, the database cannot be reached, or the data folder cannot be written.
-    pub async fn build(config: Config) -> Result<Self, Cause> {
-        let listen = config.server.listen;
-        let listener =
-            TcpListener::bind(listen).await.map_err(|error| format!("cannot listen on {listen}: {error}"))?;
+    /// When a port is taken, a certificate cannot be used, the database cannot be reached, or the data
+    /// folder cannot be written.
+    pub async fn build(config: Config, metrics: Metrics) -> Result<Self, Cause> {
+        let tls = Tls::load(&config.tls)?;
+        let listener = listen(config.server.listen).await?;
+        let metrics_listener = match config.metrics.listen {
+            Listen::Off => None,
+            Listen::At(address) => Some(listen(address).await?),
+        };
         let store = open_store(&config).await?;
         store.migrate().await.map_err(explained)?;
-        let (queries, background) = (TaskTracker::new(), TaskTracker::new());
-        let (end_queries, end_background) = (CancellationToken::new(), CancellationToken::new());
+        let (queries, background, end_background) =
+            (Lifetime::default(), TaskTracker::new(), CancellationToken::new());
         store.follow(end_background.clone());
-
         let indexes = config.data_dir.join("indexes");
         let indexes = LocalIndexes::new(store.clone(), indexes, background.clone(), end_background.clone());
-        let datasets = Datasets::new(indexes);
-        let models = Models::new(Upstream::new(config.upstream.clone())?);
-        let policies = Policies::new(&store);
-        let identity = Identity::new(store.clone(), config.identity.clone(), admin_key(&config)?);
-        let identity = identity.await.map_err(explained)?;
-        let registries =
-            Registries { datasets: datasets.clone(), models: models.clone(), policies: policies.clone() };
-        let plans = Plans::new(store.clone(), registries);
-        let recorder = Recorder::start(&store);
-        let pipeline =
-            Pipeline::new(config.pipeline.clone(), plans, recorder, queries.clone(), end_queries.clone());
-        let multi_tenancy = config.identity.enable_multi_tenancy;
-        let catalog = Catalog::new(store.clone(), datasets, models, policies, multi_tenancy);
-        let (routes, reporter) = grpc::routes(Api { catalog, pipeline, identity })?;
+        let registries = Registries {
+            datasets: Datasets::new(indexes),
+            models: Models::new(Upstream::new(config.upstream.clone())?),
+            policies: Policies::new(&store),
+        };
+        let api = api(&config, &store, registries, queries.clone(), metrics.clone()).await?;
+        let (routes, reporter) = grpc::routes(api)?;
         health::set(&reporter, ServingStatus::NotServing).await;
+        let server = Server { config: config.server.clone(), tls, metrics };
         Ok(Self {
             config,
             listener,
+            metrics_listener,
+            server,
             routes,
             reporter,
             store,
             queries,
             background,
-            end_queries,
             end_background,
         })
     }
@@ -93,6 +94,11 @@ impl App {
     /// What the operating system says.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
+    }
+
+    /// Where metrics are read; `None` when they are off.
+    pub fn metrics_addr(&self) -> Option<SocketAddr> {
+        self.metrics_listener.as_ref().and_then(|listener| listener.local_addr().ok())
     }
 
     /// The layered stack, for callers in this process.
@@ -107,10 +113,10 @@ impl App {
 
     /// Serves until `shutdown`, then drains: not serving → wait → no new calls → running calls finish
     /// within the grace → the rest is ended and settled → flush → close. Every step is bounded.
-    pub async fn run(self, shutdown: CancellationToken) {
-        let stop = Stop::default();
-        let served = TaskTracker::new();
-        served.spawn(server::serve(self.listener, self.routes, self.config.server.clone(), stop.clone()));
+    pub async fn run(mut self, shutdown: CancellationToken) {
+        let (stop, served) = (Stop::default(), TaskTracker::new());
+        self.observe();
+        served.spawn(self.server.clone().serve(self.listener, self.routes, stop.clone()));
         let reported = health::report(self.store.clone(), self.reporter, shutdown.clone());
         self.background.spawn(reported);
         shutdown.cancelled().await;
@@ -119,14 +125,15 @@ impl App {
         tokio::time::sleep(Duration::from_millis(self.config.drain_delay_ms)).await;
         stop.gently.cancel();
         served.close();
-        self.queries.close();
+        let Lifetime { tasks: queries, shutdown: end_queries } = self.queries;
+        queries.close();
         let grace = Duration::from_millis(self.config.drain_grace_ms);
-        let drained = async { tokio::join!(self.queries.wait(), served.wait()) };
+        let drained = async { tokio::join!(queries.wait(), served.wait()) };
         if timeout(grace, drained).await.is_err() {
-            tracing::warn!(running = self.queries.len(), "ending queries that did not finish in time");
+            tracing::warn!(running = queries.len(), "ending queries that did not finish in time");
         }
-        self.end_queries.cancel();
-        step("queries", self.queries.wait()).await;
+        end_queries.cancel();
+        step("queries", queries.wait()).await;
         // A moment for the last words to reach their clients.
         let _ = timeout(Duration::from_secs(1), served.wait()).await;
         stop.now.cancel();
@@ -137,6 +144,49 @@ impl App {
         step("the database", self.store.close()).await;
         tracing::info!("stopped");
     }
+
+    /// Starts what looks at the service from beside.
+    fn observe(&mut self) {
+        let (metrics, stop) = (self.server.metrics.clone(), self.end_background.clone());
+        if let Some(tls) = self.server.tls.clone() {
+            self.background.spawn(tls.follow(stop.clone()));
+        }
+        let repeats = logs::report_suppressed(metrics.clone());
+        let until = stop.clone();
+        self.background.spawn(async move { until.run_until_cancelled(repeats).await });
+        if let Some(listener) = self.metrics_listener.take() {
+            let refresh = refresh(self.store.clone(), metrics.clone());
+            self.background.spawn(server::metrics::serve(listener, metrics, refresh, stop));
+        }
+    }
+}
+
+/// Everything that the services need.
+async fn api(
+    config: &Config,
+    store: &Store,
+    registries: Registries,
+    queries: Lifetime,
+    metrics: Metrics,
+) -> Result<Api, Cause> {
+    let identity = Identity::new(store.clone(), config.identity.clone(), admin_key(config)?);
+    let identity = identity.await.map_err(explained)?;
+    let Registries { datasets, models, policies } = registries.clone();
+    let plans = Plans::new(store.clone(), registries);
+    let recorder = Recorder::start(store);
+    let pipeline = Pipeline::new(config.pipeline.clone(), plans, recorder, queries, metrics.clone());
+    let multi_tenancy = config.identity.enable_multi_tenancy;
+    let catalog = Catalog::new(store.clone(), datasets, models, policies, multi_tenancy);
+    Ok(Api { catalog, pipeline, identity, config: config.grpc.clone(), metrics })
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, Cause> {
+    TcpListener::bind(address).await.map_err(|error| format!("cannot listen on {address}: {error}").into())
+}
+
+/// Sets the series that are only known when they are asked for.
+fn refresh(_store: Store, _metrics: Metrics) -> impl Fn() + Send + Sync {
+    || {}
 }
 
 /// Connects to the database that a configuration names.

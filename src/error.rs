@@ -38,8 +38,8 @@ pub enum Error {
     /// A policy refused; if it says how long, wait.
     #[error("{0}")]
     Refused(Box<Refusal>),
-    /// Come back later: too many queries are running.
-    #[error("Too many queries are running")]
+    /// Come back later: too many calls are running.
+    #[error("Too many calls are running")]
     Overloaded { retry_after: Duration },
     /// The dataset or model failed.
     #[error("{part} {fault}")]
@@ -169,6 +169,14 @@ impl UpstreamError {
         self
     }
 
+    /// `unavailable` or `rejected`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Unavailable { .. } => "unavailable",
+            Self::Rejected { .. } => "rejected",
+        }
+    }
+
     /// Says which part of the endpoint it was.
     pub fn of(self, part: Part) -> Error {
         Error::Upstream { part, fault: self }
@@ -250,6 +258,16 @@ impl From<Refusal> for Error {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Policy '{}' blocked request: {}", self.policy_type, self.message)
+    }
+}
+
+impl Part {
+    /// `dataset` or `model`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Dataset => "dataset",
+            Self::Model => "model",
+        }
     }
 }
 

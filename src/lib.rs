@@ -4,13 +4,14 @@
 //! # The map
 //! ```text
 //! main, cli      commands
-//! app            binds everything, runs it, drains it     config  server  telemetry  health
+//! app            binds everything, runs it, drains it     config  server  health
 //! grpc           wire types in, domain values out         proto   generated
 //! pipeline       one query: plan → admit → search → chat → settle
 //! catalog        what owners do
 //! policy  dataset  model        one file per type, one registry each
 //! identity       who is calling
 //! store          the database                             upstream  other people's servers
+//! telemetry      logs, metrics, traces
 //! domain         plain values and their rules             error     what can go wrong
 //! ```
 //! A newcomer's path: `endpoint_service.proto` → [`grpc`]`::endpoint_service` → [`pipeline`] →
@@ -20,8 +21,8 @@
 //! Imports point down this map, and `tests/it/architecture.rs` checks it: `grpc` sees `proto`,
 //! `pipeline`, `catalog`, `identity`; `pipeline` sees `policy`, `dataset`, `model`, `store`;
 //! `catalog` sees the registries and `store`; `policy` and `dataset` see `store` and `upstream`;
-//! `model` sees `upstream`; `identity` sees `store`; everything sees `domain` and `error`; nothing
-//! sees `app`.
+//! `model` sees `upstream`; `identity` sees `store`; everything sees `telemetry`, `domain`
+//! and `error`; nothing sees `app`.
 
 pub mod app;
 pub mod catalog;

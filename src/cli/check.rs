@@ -8,13 +8,12 @@ use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
 
-use super::client::connect;
+use super::channel::ServerArgs;
 
 #[derive(Args)]
 pub(super) struct Check {
-    /// The server
-    #[arg(long, value_name = "URL", env = "SYFT_SERVER", default_value = "http://127.0.0.1:8080")]
-    server: String,
+    #[command(flatten)]
+    server: ServerArgs,
     /// How long to wait for its answer, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 5)]
     timeout: u64,
@@ -35,7 +34,7 @@ impl Check {
         };
         let name = status.as_str_name();
         if self.json {
-            say!("{}", serde_json::json!({"server": self.server, "status": name}))?;
+            say!("{}", serde_json::json!({"server": self.server.server, "status": name}))?;
         } else {
             say!("{name}")?;
         }
@@ -43,8 +42,8 @@ impl Check {
     }
 }
 
-async fn ask(server: &str) -> Result<ServingStatus, Cause> {
-    let mut health = HealthClient::new(connect(server).await?);
+async fn ask(server: &ServerArgs) -> Result<ServingStatus, Cause> {
+    let mut health = HealthClient::new(server.connect().await?);
     let answer = health.check(HealthCheckRequest { service: String::new() }).await?;
     Ok(answer.into_inner().status())
 }

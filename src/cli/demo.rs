@@ -10,10 +10,12 @@ use syft_endpoints::{
     config::Config,
     error::Cause,
     proto::{StopSequences, StreamQueryRequest, query::Messages, stream_query_response::Event},
+    telemetry::{Metrics, logs},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
+    channel::ServerArgs,
     client::{Client, ClientArgs},
     output,
     serve::on_signal,
@@ -74,13 +76,16 @@ impl Demo {
             ("data_dir", folder.display().to_string()),
             ("server.listen", self.listen.unwrap_or(default).to_string()),
             ("log.level", "warn".to_owned()),
+            ("metrics.listen", "off".to_owned()),
         ];
         let config = Config::load("", std::iter::empty(), flags)?;
-        syft_endpoints::telemetry::init(&config.log)?;
+        let metrics = Metrics::default();
+        logs::init(&config.log, &config.traces, &metrics)?;
         let key = syft_endpoints::app::admin_key(&config)?;
-        let app = App::build(config).await?;
+        let app = App::build(config, metrics).await?;
         let server = format!("http://{}", app.local_addr()?);
         let key = secrecy::ExposeSecret::expose_secret(&key).to_owned();
+        let server = ServerArgs::at(server);
         Ok((app, ClientArgs { server, key: Some(key), tenant: None }))
     }
 

@@ -8,6 +8,7 @@ macro_rules! say {
     }};
 }
 
+mod channel;
 mod check;
 mod client;
 mod demo;
@@ -23,7 +24,7 @@ use clap::{Args, Parser, Subcommand};
 use syft_endpoints::{
     config::{Config, Problems},
     error::Cause,
-    telemetry,
+    telemetry::{Metrics, logs, traces},
 };
 
 /// Exit status when the command line or the configuration is wrong, as `sysexits.h` has it.
@@ -73,6 +74,14 @@ struct ConfigArgs {
     log_level: Option<String>,
 }
 
+/// A configuration that is in force.
+struct Loaded {
+    config: Config,
+    metrics: Metrics,
+    /// To be kept until the end: it sends the last traces.
+    exporter: traces::Exporter,
+}
+
 impl Cli {
     pub(crate) fn run(self) -> ExitCode {
         let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -100,8 +109,8 @@ impl Command {
 }
 
 impl ConfigArgs {
-    /// The configuration, with `more` over these flags; logs go where it says from here on.
-    fn load(self, more: Vec<(&'static str, String)>) -> Result<Config, Cause> {
+    /// The configuration, with `more` over these flags; logs and traces go where it says from here on.
+    fn load(self, more: Vec<(&'static str, String)>) -> Result<Loaded, Cause> {
         let file = match &self.config {
             Some(path) => std::fs::read_to_string(path)
                 .map_err(|error| Problems(vec![format!("cannot read {}: {error}", path.display())]))?,
@@ -112,8 +121,10 @@ impl ConfigArgs {
         flags.extend(self.database_url.map(|url| ("store.url", url)));
         flags.extend(self.log_level.map(|level| ("log.level", level)));
         let config = Config::load(&file, variables(), flags)?;
-        telemetry::init(&config.log).map_err(|error| Problems(vec![error.to_string()]))?;
-        Ok(config)
+        let metrics = Metrics::default();
+        let exporter = logs::init(&config.log, &config.traces, &metrics);
+        let exporter = exporter.map_err(|error| Problems(vec![error.to_string()]))?;
+        Ok(Loaded { config, metrics, exporter })
     }
 }
 

@@ -10,7 +10,7 @@ use syft_endpoints::{
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::ConfigArgs;
+use super::{ConfigArgs, Loaded};
 
 #[derive(Args)]
 pub(super) struct Serve {
@@ -31,33 +31,47 @@ impl Serve {
     /// Serves until SIGTERM or SIGINT. Says where on standard output, once it is ready.
     pub(super) async fn run(self) -> Result<ExitCode, Cause> {
         let listen = self.listen.map(|address| ("server.listen", address));
-        let config = self.config.load(listen.into_iter().collect())?;
+        let Loaded { config, metrics, exporter } = self.config.load(listen.into_iter().collect())?;
+        raise_file_limit();
         let shutdown = CancellationToken::new();
         let mut signals = std::pin::pin!(on_signal(shutdown.clone())?);
         let built = tokio::select! {
-            built = shutdown.run_until_cancelled(App::build(config)) => built,
+            built = shutdown.run_until_cancelled(App::build(config, metrics)) => built,
             status = signals.as_mut() => return Ok(status),
         };
         // A signal before it is ready: there is nothing to drain.
         let Some(app) = built else { return Ok(ExitCode::SUCCESS) };
         let app = app?;
         say!("listening on {}", app.local_addr()?)?;
-        tokio::select! {
-            () = app.run(shutdown) => Ok(ExitCode::SUCCESS),
-            // The second signal: now.
-            status = signals => Ok(status),
+        if let Some(address) = app.metrics_addr() {
+            tracing::info!("metrics are read at http://{address}/metrics");
         }
+        tokio::select! {
+            () = app.run(shutdown) => {}
+            // The second signal: now.
+            status = signals => return Ok(status),
+        }
+        // Waits for the collector, which another thread talks to.
+        tokio::task::spawn_blocking(move || drop(exporter)).await?;
+        Ok(ExitCode::SUCCESS)
     }
 }
 
 impl Migrate {
     pub(super) async fn run(self) -> Result<ExitCode, Cause> {
-        let config = self.config.load(Vec::new())?;
+        let Loaded { config, .. } = self.config.load(Vec::new())?;
         let store = app::open_store(&config).await?;
         store.migrate().await.map_err(|error| error.cause().unwrap_or_else(|| error.to_string()))?;
         store.close().await;
         say!("the schema is up to date")?;
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// A connection is a file, and many systems allow fewer by default than the service does.
+fn raise_file_limit() {
+    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
+        tracing::warn!(%error, "the limit on open files stays as it is");
     }
 }
 

@@ -1,5 +1,7 @@
 //! Who is calling, and in which tenant.
 
+use std::sync::Arc;
+
 use super::TenantId;
 
 /// A space within the service.
@@ -23,12 +25,34 @@ pub enum Scope {
     Admin,
 }
 
-/// An authenticated caller in a tenant.
+/// An authenticated caller in a tenant. Clones share it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Caller {
+    who: Arc<Who>,
+}
+
+#[derive(PartialEq, Eq)]
+struct Who {
     tenant: Tenant,
     email: String,
     scopes: Vec<Scope>,
+}
+
+/// Who is at the other end of a connection, as its certificate says: SPIFFE ids and other URIs, then
+/// DNS names. Clones share them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    names: Arc<[String]>,
+}
+
+impl Peer {
+    pub fn new(names: Vec<String>) -> Self {
+        Self { names: names.into() }
+    }
+
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
 }
 
 impl Scope {
@@ -50,26 +74,26 @@ impl Scope {
 impl Caller {
     /// The address is lower-cased: policies and counters know one spelling of it.
     pub fn new(tenant: Tenant, email: &str, scopes: Vec<Scope>) -> Self {
-        Self { tenant, email: email.to_lowercase(), scopes }
+        Self { who: Arc::new(Who { tenant, email: email.to_lowercase(), scopes }) }
     }
 
     pub fn tenant(&self) -> &Tenant {
-        &self.tenant
+        &self.who.tenant
     }
 
     /// Lower-cased e-mail address: the identity that policies see. Never logged.
     pub fn email(&self) -> &str {
-        &self.email
+        &self.who.email
     }
 
     /// Whether the caller holds `scope` or one that includes it.
     pub fn may(&self, scope: Scope) -> bool {
-        self.scopes.iter().any(|held| *held == scope || *held == Scope::Admin)
+        self.who.scopes.iter().any(|held| *held == scope || *held == Scope::Admin)
     }
 }
 
 impl std::fmt::Debug for Caller {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Caller").field("tenant", &self.tenant.name).finish_non_exhaustive()
+        f.debug_struct("Caller").field("tenant", &self.who.tenant.name).finish_non_exhaustive()
     }
 }

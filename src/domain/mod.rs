@@ -12,7 +12,7 @@ pub mod words;
 pub use answer::{
     Answer, Completion, Cost, FinishReason, PolicyEntry, QueryEvent, Reference, References, Usage,
 };
-pub use caller::{Caller, Scope, Tenant};
+pub use caller::{Caller, Peer, Scope, Tenant};
 pub use catalog::{
     ApiKey, Attachment, Configuration, Document, Endpoint, EndpointChange, Health, NewAttachment,
     NewEndpoint, Policy, ResponseType, TypeInfo,

@@ -3,27 +3,31 @@
 
 use std::{
     convert::Infallible,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
 use futures_util::future::{BoxFuture, FutureExt};
 use http::{HeaderMap, HeaderName, Request, Response, header::AUTHORIZATION};
+use tokio::sync::Semaphore;
 use tonic::Status;
 use tower::{Layer, Service};
 
 use super::{
-    deadline,
+    Config, deadline,
     status::{status, unreadable},
 };
 use crate::{
-    domain::{Caller, Scope, rules::violation},
+    domain::{Caller, Peer, Scope, rules::violation},
     error::{Ended, Error, Rule},
     identity::{Credentials, Identity},
 };
 
 const SERVICES: &str = "/syft.space.v1.";
 const TENANT: HeaderName = HeaderName::from_static("x-tenant-name");
+/// When to ask again that was refused because too many were waiting.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Longest time a call that is not a query may take to answer.
 const CALL_LIMIT: Duration = Duration::from_secs(60);
 /// Longest time from a query's headers to those of its answer.
@@ -33,18 +37,20 @@ const QUERY_LIMIT: Duration = Duration::from_secs(3600);
 #[derive(Clone)]
 pub(super) struct AuthLayer {
     identity: Identity,
+    places: Arc<Semaphore>,
 }
 
 /// Authenticates and authorizes every call to our services; health and reflection pass.
 #[derive(Clone)]
 pub(super) struct Auth<S> {
-    identity: Identity,
+    layer: AuthLayer,
     inner: S,
 }
 
 impl AuthLayer {
-    pub(super) fn new(identity: Identity) -> Self {
-        Self { identity }
+    pub(super) fn new(identity: Identity, config: &Config) -> Self {
+        let places = Arc::new(Semaphore::new(config.max_waiting));
+        Self { identity, places }
     }
 }
 
@@ -52,7 +58,7 @@ impl<S> Layer<S> for AuthLayer {
     type Service = Auth<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Auth { identity: self.identity.clone(), inner }
+        Auth { layer: self.clone(), inner }
     }
 }
 
@@ -77,9 +83,14 @@ where
         let Some(method) = request.uri().path().strip_prefix(SERVICES).map(str::to_owned) else {
             return inner.call(request).boxed();
         };
-        let identity = self.identity.clone();
+        let AuthLayer { identity, places } = self.layer.clone();
         async move {
-            let (caller, timeout) = match admit(&identity, &method, request.headers()).await {
+            // Free again once the answer begins.
+            let Ok(_place) = places.try_acquire() else {
+                return Ok(status(Error::Overloaded { retry_after: RETRY_AFTER }).into_http());
+            };
+            let peer = request.extensions().get::<Peer>().cloned();
+            let (caller, timeout) = match admit(&identity, &method, request.headers(), peer.as_ref()).await {
                 Ok(admitted) => admitted,
                 Err(error) => return Ok(status(error).into_http()),
             };
@@ -105,6 +116,7 @@ async fn admit(
     identity: &Identity,
     method: &str,
     headers: &HeaderMap,
+    peer: Option<&Peer>,
 ) -> Result<(Caller, Option<deadline::ClientTimeout>), Error> {
     let scope = needed(method);
     let mut authorizations = headers.get_all(AUTHORIZATION).iter();
@@ -114,8 +126,10 @@ async fn admit(
     let mut tenants = headers.get_all(TENANT).iter();
     let (tenant, other) = (tenants.next().map(|value| value.to_str()), tenants.next());
     let unclear = other.is_some() || matches!(tenant, Some(Err(_)));
-    let tenant = tenant.and_then(Result::ok);
-    let credentials = Credentials { token, tenant, tenant_scoped: scope != Scope::Admin };
+    let (tenant, tenant_scoped) = (tenant.and_then(Result::ok), scope != Scope::Admin);
+    // A certificate speaks for who shows nothing else; a bad token is not made good by it.
+    let peer = peer.filter(|_| first.is_none());
+    let credentials = Credentials { token, peer, tenant, tenant_scoped };
     let caller = identity.identify(credentials).await?;
     if unclear {
         return Err(Error::Invalid(vec![violation(

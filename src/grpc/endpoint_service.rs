@@ -15,6 +15,7 @@ use crate::{
     error::{Error, Rule},
     pipeline::{Call, QueryStream},
     proto::{self, endpoint_service_server::EndpointService},
+    telemetry::TraceContext,
 };
 
 #[tonic::async_trait]
@@ -182,5 +183,6 @@ fn call<T>(request: &Request<T>, asked: Asked) -> Result<Call, Status> {
         preview: asked.preview,
         request_id: request_id.and_then(Result::ok),
         timeout: request.extensions().get::<ClientTimeout>().map(|timeout| timeout.0),
+        trace: request.extensions().get::<TraceContext>().cloned(),
     })
 }

@@ -8,9 +8,11 @@ mod deadline;
 mod endpoint_service;
 mod ingest;
 mod model_service;
+mod observe;
 mod policy_service;
 mod status;
 
+use serde::{Deserialize, Serialize};
 use tonic::{Request, Status, service::Routes};
 use tonic_health::server::HealthReporter;
 
@@ -19,6 +21,7 @@ pub use status::POLICY_METADATA;
 use crate::{
     catalog::Catalog,
     domain::{Caller, Tenant},
+    error::{Cause, Error},
     identity::Identity,
     pipeline::Pipeline,
     proto::{
@@ -26,12 +29,27 @@ use crate::{
         endpoint_service_server::EndpointServiceServer, model_service_server::ModelServiceServer,
         policy_service_server::PolicyServiceServer,
     },
+    telemetry::Metrics,
 };
 
-/// Bytes of one message in.
-pub const MAX_REQUEST: usize = 4 << 20;
-/// Bytes of one message out.
-pub const MAX_RESPONSE: usize = 16 << 20;
+/// What one call may take, and how many there may be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Bytes of one message in.
+    pub max_request_bytes: usize,
+    /// Bytes of one message out.
+    pub max_response_bytes: usize,
+    /// Calls at once whose answer has not begun; one more is refused. Queries that are answering count
+    /// in `pipeline.max_running`.
+    pub max_waiting: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { max_request_bytes: 4 << 20, max_response_bytes: 16 << 20, max_waiting: 4096 }
+    }
+}
 
 /// Everything the services need. Clones share it.
 #[derive(Clone)]
@@ -39,18 +57,20 @@ pub struct Api {
     pub catalog: Catalog,
     pub pipeline: Pipeline,
     pub identity: Identity,
+    pub config: Config,
+    pub metrics: Metrics,
 }
 
 /// Every service, behind authentication: what a transport may reach, and all of it.
 ///
 /// # Errors
-/// When the descriptors that reflection serves do not decode.
-pub fn routes(api: Api) -> Result<(Routes, HealthReporter), tonic_reflection::server::Error> {
+/// When our own descriptors do not decode.
+pub fn routes(api: Api) -> Result<(Routes, HealthReporter), Cause> {
     macro_rules! limited {
         ($server:ident) => {
             $server::new(api.clone())
-                .max_decoding_message_size(MAX_REQUEST)
-                .max_encoding_message_size(MAX_RESPONSE)
+                .max_decoding_message_size(api.config.max_request_bytes)
+                .max_encoding_message_size(api.config.max_response_bytes)
         };
     }
     let (health_reporter, health) = tonic_health::server::health_reporter();
@@ -68,14 +88,15 @@ pub fn routes(api: Api) -> Result<(Routes, HealthReporter), tonic_reflection::se
         .add_service(health)
         .add_service(reflection);
     let router = services.routes().prepare().into_axum_router();
-    let layered = router.layer(auth::AuthLayer::new(api.identity));
+    let authenticated = auth::AuthLayer::new(api.identity, &api.config);
+    let layered = router.layer(authenticated).layer(observe::ObserveLayer::new(api.metrics)?);
     Ok((Routes::from(layered), health_reporter))
 }
 
 /// The caller that the layer has found. A stack without the layer serves nobody.
 fn caller<T>(request: &Request<T>) -> Result<Caller, Status> {
     let caller = request.extensions().get::<Caller>().cloned();
-    caller.ok_or_else(|| status::status(crate::error::Error::Unauthenticated))
+    caller.ok_or_else(|| status::status(Error::Unauthenticated))
 }
 
 fn tenant<T>(request: &Request<T>) -> Result<Tenant, Status> {

@@ -66,7 +66,8 @@ pub(super) fn name_query(metadata: &mut MetadataMap, query_id: QueryId) {
 pub(super) fn unreadable(found: &Status) -> Option<Status> {
     let message = match found.code() {
         _ if !found.details().is_empty() => return None,
-        Code::OutOfRange => "The message is larger than 4 MiB",
+        // tonic says how large it is and what the limit is.
+        Code::OutOfRange => found.message(),
         Code::Internal => "The request is not one valid protobuf message of the method's request type",
         _ => return None,
     };

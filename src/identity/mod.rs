@@ -1,6 +1,7 @@
 //! Who is calling: from credentials to a [`Caller`] in a tenant.
 
 mod admin_key;
+mod certificates;
 
 use aws_lc_rs::{
     constant_time::verify_slices_are_equal,
@@ -13,9 +14,10 @@ use std::sync::Arc;
 use time::OffsetDateTime;
 
 pub use admin_key::{KeyFile, read_or_create};
+pub use certificates::CertificateCaller;
 
 use crate::{
-    domain::{ApiKey, Caller, Scope, Tenant, rules::violation},
+    domain::{ApiKey, Caller, Peer, Scope, Tenant, rules::violation},
     error::{Error, Rule},
     store::Store,
 };
@@ -35,6 +37,8 @@ pub struct Config {
     pub enable_multi_tenancy: bool,
     /// The tenant of a space that has one, and of calls that name none.
     pub default_tenant_name: String,
+    /// Callers that are known by the certificate of their connection. The first that fits counts.
+    pub certificates: Vec<CertificateCaller>,
 }
 
 impl Default for Config {
@@ -43,6 +47,7 @@ impl Default for Config {
             owner_email: "owner@localhost".to_owned(),
             enable_multi_tenancy: false,
             default_tenant_name: "root".to_owned(),
+            certificates: Vec::new(),
         }
     }
 }
@@ -52,20 +57,31 @@ impl Default for Config {
 pub struct Identity {
     store: Store,
     config: Arc<Config>,
-    admin_key: Arc<SecretString>,
+    /// `None` when the admin key is empty: it matches nothing.
+    admin_key: Option<Digest>,
     default_tenant: Tenant,
-    keys: Cache<(String, i64), Arc<Known>>,
+    /// `None` for keys that nobody has.
+    keys: Cache<(Digest, i64), Option<Known>>,
     tenants: Cache<(String, i64), Tenant>,
 }
 
-/// What is known of a key: `None` when nobody has it.
-type Known = Option<(ApiKey, Tenant)>;
+type Digest = [u8; 32];
+
+/// What is known of a key that somebody has.
+#[derive(Clone)]
+struct Known {
+    caller: Caller,
+    expires_at: Option<OffsetDateTime>,
+    revoked: bool,
+}
 
 /// What a call says about itself.
 #[derive(Clone, Copy)]
 pub struct Credentials<'a> {
     /// The bearer token.
     pub token: Option<&'a str>,
+    /// Whose certificate the connection has, if it may speak for the call.
+    pub peer: Option<&'a Peer>,
     /// `x-tenant-name`.
     pub tenant: Option<&'a str>,
     /// Whether the call is about one tenant's resources.
@@ -78,11 +94,12 @@ impl Identity {
     /// # Errors
     /// `StoreUnavailable`.
     pub async fn new(store: Store, config: Config, admin_key: SecretString) -> Result<Self, Error> {
+        let admin_key = admin_key.expose_secret();
         let default_tenant = store.ensure_tenant(&config.default_tenant_name).await?;
         Ok(Self {
             store,
             config: Arc::new(config),
-            admin_key: Arc::new(admin_key),
+            admin_key: (!admin_key.is_empty()).then(|| sha256(admin_key)),
             default_tenant,
             keys: Cache::new(CAPACITY),
             tenants: Cache::new(CAPACITY),
@@ -95,8 +112,9 @@ impl Identity {
     /// `Unauthenticated` for anything but a good credential, always alike; `NotFound` and
     /// `TenantInactive` for the tenant that the admin key names; `StoreUnavailable`.
     pub async fn identify(&self, credentials: Credentials<'_>) -> Result<Caller, Error> {
-        let token = credentials.token.ok_or(Error::Unauthenticated)?;
-        if self.is_admin_key(token) {
+        let Some(token) = credentials.token else { return self.by_certificate(credentials).await };
+        let digest = sha256(token);
+        if self.is_admin_key(&digest) {
             let tenant = self.chosen_tenant(credentials).await?;
             let scopes = vec![Scope::Admin, Scope::Manage, Scope::Query];
             return Ok(Caller::new(tenant, &self.config.owner_email, scopes));
@@ -104,27 +122,44 @@ impl Identity {
         if !could_be_api_key(token) {
             return Err(Error::Unauthenticated);
         }
-        let known = self.known(hash(token)).await?;
-        let Some((key, tenant)) = known.as_ref() else { return Err(Error::Unauthenticated) };
-        let now = OffsetDateTime::now_utc();
-        let ended = key.revoked_at.is_some() || key.expires_at.is_some_and(|expires_at| expires_at <= now);
-        let elsewhere = match self.config.enable_multi_tenancy {
-            true => credentials.tenant.is_some_and(|name| name != tenant.name),
-            false => tenant.id != self.default_tenant.id,
-        };
+        let known = self.known(digest).await?.ok_or(Error::Unauthenticated)?;
+        let expired = known.expires_at.is_some_and(|expires_at| expires_at <= OffsetDateTime::now_utc());
         // A key of another tenant is no key here, and says no more than a wrong one.
-        if ended || elsewhere {
+        if known.revoked || expired || self.is_elsewhere(known.caller.tenant(), credentials) {
             return Err(Error::Unauthenticated);
         }
-        let tenant = active(tenant.clone())?;
-        Ok(Caller::new(tenant, &key.email, key.scopes.clone()))
+        active(known.caller.tenant())?;
+        Ok(known.caller)
     }
 
-    /// Compares digests, in constant time; an empty key matches nothing.
-    fn is_admin_key(&self, token: &str) -> bool {
-        let key = self.admin_key.expose_secret();
-        let [token, key_digest] = [token, key].map(|text| digest(&SHA256, text.as_bytes()));
-        !key.is_empty() && verify_slices_are_equal(token.as_ref(), key_digest.as_ref()).is_ok()
+    /// The caller whom the configuration names for the connection's certificate.
+    async fn by_certificate(&self, credentials: Credentials<'_>) -> Result<Caller, Error> {
+        let peer = credentials.peer.ok_or(Error::Unauthenticated)?;
+        let known = self.config.certificates.iter().find(|known| known.fits(peer));
+        let known = known.ok_or(Error::Unauthenticated)?;
+        let name = if known.tenant.is_empty() { &self.config.default_tenant_name } else { &known.tenant };
+        let tenant = match *name == self.default_tenant.name {
+            true => self.default_tenant.clone(),
+            false => self.tenant_named(name).await?,
+        };
+        if self.is_elsewhere(&tenant, credentials) {
+            return Err(Error::Unauthenticated);
+        }
+        active(&tenant)?;
+        Ok(Caller::new(tenant, &known.email, known.scopes()))
+    }
+
+    /// Whether a credential of `tenant` is of no use for the tenant that is asked for.
+    fn is_elsewhere(&self, tenant: &Tenant, credentials: Credentials<'_>) -> bool {
+        match self.config.enable_multi_tenancy {
+            true => credentials.tenant.is_some_and(|name| name != tenant.name),
+            false => tenant.id != self.default_tenant.id,
+        }
+    }
+
+    /// Compares digests, in constant time.
+    fn is_admin_key(&self, token: &Digest) -> bool {
+        self.admin_key.as_ref().is_some_and(|key| verify_slices_are_equal(token, key).is_ok())
     }
 
     async fn chosen_tenant(&self, credentials: Credentials<'_>) -> Result<Tenant, Error> {
@@ -138,29 +173,44 @@ impl Identity {
             }
             return Ok(self.default_tenant.clone());
         };
+        let tenant = self.tenant_named(name).await?;
+        active(&tenant)?;
+        Ok(tenant)
+    }
+
+    async fn tenant_named(&self, name: &str) -> Result<Tenant, Error> {
         let Some(revision) = self.store.feed().catalog_revision() else {
-            return active(self.store.tenant(name).await?);
+            return self.store.tenant(name).await;
         };
         if let Some(tenant) = self.tenants.get(&(name.to_owned(), revision)).await {
-            return active(tenant);
+            return Ok(tenant);
         }
         let tenant = self.store.tenant(name).await?;
         self.tenants.insert((name.to_owned(), revision), tenant.clone()).await;
-        active(tenant)
+        Ok(tenant)
     }
 
     /// Filed under the revision at which the look-up began, as plans are: a revoked key is never found
     /// in the cache.
-    async fn known(&self, hash: String) -> Result<Arc<Known>, Error> {
-        let Some(revision) = self.store.feed().catalog_revision() else {
-            return Ok(Arc::new(self.store.api_key_by_hash(&hash).await?));
+    async fn known(&self, digest: Digest) -> Result<Option<Known>, Error> {
+        let load = async || {
+            let found = self.store.api_key_by_hash(&encoded(&digest)).await?;
+            Ok::<_, Error>(found.map(|(key, tenant)| Known::new(key, tenant)))
         };
-        if let Some(known) = self.keys.get(&(hash.clone(), revision)).await {
+        let Some(revision) = self.store.feed().catalog_revision() else { return load().await };
+        if let Some(known) = self.keys.get(&(digest, revision)).await {
             return Ok(known);
         }
-        let known = Arc::new(self.store.api_key_by_hash(&hash).await?);
-        self.keys.insert((hash, revision), Arc::clone(&known)).await;
+        let known = load().await?;
+        self.keys.insert((digest, revision), known.clone()).await;
         Ok(known)
+    }
+}
+
+impl Known {
+    fn new(key: ApiKey, tenant: Tenant) -> Self {
+        let caller = Caller::new(tenant, &key.email, key.scopes);
+        Self { caller, expires_at: key.expires_at, revoked: key.revoked_at.is_some() }
     }
 }
 
@@ -174,9 +224,19 @@ fn could_be_api_key(token: &str) -> bool {
 
 /// The hash under which a key is stored.
 pub fn hash(key: &str) -> String {
+    encoded(&sha256(key))
+}
+
+fn encoded(digest: &Digest) -> String {
     use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
-    URL_SAFE_NO_PAD.encode(digest(&SHA256, key.as_bytes()))
+    URL_SAFE_NO_PAD.encode(digest)
+}
+
+fn sha256(text: &str) -> Digest {
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(digest(&SHA256, text.as_bytes()).as_ref());
+    bytes
 }
 
 /// A new API key: 256 random bits.
@@ -191,6 +251,6 @@ pub fn new_api_key() -> Result<SecretString, Error> {
     Ok(format!("{API_KEY_PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes)).into())
 }
 
-fn active(tenant: Tenant) -> Result<Tenant, Error> {
-    if tenant.active { Ok(tenant) } else { Err(Error::TenantInactive(tenant.name)) }
+fn active(tenant: &Tenant) -> Result<(), Error> {
+    if tenant.active { Ok(()) } else { Err(Error::TenantInactive(tenant.name.clone())) }
 }

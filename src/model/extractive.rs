@@ -8,7 +8,7 @@ use futures_util::{StreamExt, stream};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{ChatEvent, ChatRequest, ChatStream, Model};
+use super::{About, ChatEvent, ChatRequest, ChatStream, Model};
 use crate::{
     domain::{
         Completion, FinishReason, Health, References, Usage,
@@ -116,6 +116,10 @@ impl Model for Extractive {
 
     async fn health(&self) -> Health {
         Health::healthy()
+    }
+
+    fn about(&self) -> About<'_> {
+        About { provider: NAME, model: NAME }
     }
 }
 

@@ -16,6 +16,7 @@ pub use registry::Models;
 use crate::{
     domain::{ChatOptions, Completion, Health, Message, References},
     error::UpstreamError,
+    telemetry::TraceContext,
 };
 
 /// What a model is asked.
@@ -27,6 +28,17 @@ pub struct ChatRequest {
     /// What the search found, for models that need more than its text.
     pub references: Option<Arc<References>>,
     pub options: ChatOptions,
+    /// The trace that calls upstream belong to.
+    pub trace: TraceContext,
+}
+
+/// What a model is, for traces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct About<'a> {
+    /// Its type.
+    pub provider: &'a str,
+    /// Its name at its provider.
+    pub model: &'a str,
 }
 
 /// A model's answer as it is made. Ends after `Finished` or an error; an end without either is an
@@ -53,4 +65,9 @@ pub trait Model: Send + Sync {
 
     /// Whether a query could ask it now. Makes no paid call.
     async fn health(&self) -> Health;
+
+    /// What it is.
+    fn about(&self) -> About<'_> {
+        About::default()
+    }
 }

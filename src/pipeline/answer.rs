@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use futures_util::TryStreamExt;
+use tracing::Instrument;
 
-use super::{Config, Plan, prompt, stream::EventSink};
+use super::{Config, Plan, prompt, spans, stream::EventSink};
 use crate::{
     dataset::SearchRequest,
     domain::{Completion, QueryEvent, References, Usage},
@@ -42,8 +43,11 @@ impl Draft {
     ) -> Result<(), Error> {
         let references = self.search(plan, turn, sink).await?;
         if let Some(model) = &plan.model {
-            let request = prompt::chat_request(&turn.query, references, config.context_bytes);
-            self.chat(model.as_ref(), request, turn, sink).await?;
+            let request = prompt::chat_request(turn, references, config.context_bytes);
+            let span = spans::chat(model.about(), &request.options);
+            let chatted = self.chat(model.as_ref(), request, turn, sink).instrument(span.clone()).await;
+            spans::chatted(&span, &chatted, self.completion.as_ref());
+            chatted?;
         }
         Ok(())
     }
@@ -65,7 +69,11 @@ impl Draft {
         let Some(dataset) = &plan.dataset else { return Ok(None) };
         let request =
             SearchRequest { text: turn.query.search_text().to_owned(), options: turn.query.search() };
-        let mut references = dataset.search(&request).await.map_err(|fault| fault.of(Part::Dataset))?;
+        let span = spans::search(&plan.dataset_name);
+        let found = dataset.search(&request).instrument(span.clone()).await;
+        let found = found.map_err(|fault| fault.of(Part::Dataset));
+        spans::failed(&span, &found);
+        let mut references = found?;
         references.cut(MAX_REFERENCES);
         self.filters.references(&mut references)?;
         turn.documents = references.documents.len();

@@ -5,9 +5,11 @@
 
 mod answer;
 mod context;
+mod places;
 mod plan;
 mod prompt;
 mod record;
+mod spans;
 mod stream;
 
 use std::{
@@ -18,11 +20,9 @@ use std::{
 
 use futures_util::FutureExt;
 use serde::{Deserialize, Serialize};
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::Instant,
-};
+use tokio::time::Instant;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::Instrument;
 use uuid::Uuid;
 
 pub use plan::{Plan, Plans, Registries};
@@ -33,8 +33,10 @@ use crate::{
     error::Error,
     policy::{Outcome, Turn},
     store::Recorder,
+    telemetry::{Metrics, TraceContext},
 };
 use context::CallContext;
+use places::{Place, Places};
 use record::Report;
 use stream::EventSink;
 
@@ -58,6 +60,9 @@ impl Default for Config {
     }
 }
 
+/// When to ask again that was refused because too many were running.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
 /// A question on its way to an endpoint.
 #[derive(Debug)]
 pub struct Call {
@@ -69,6 +74,8 @@ pub struct Call {
     pub request_id: Option<Uuid>,
     /// What the client's deadline leaves.
     pub timeout: Option<Duration>,
+    /// The trace that the client has begun.
+    pub trace: Option<TraceContext>,
 }
 
 /// A query that has begun, with its place among those that may run at once.
@@ -76,7 +83,7 @@ struct Running {
     id: QueryId,
     call: Call,
     cx: CallContext,
-    permit: OwnedSemaphorePermit,
+    place: Place,
 }
 
 /// Runs queries. Clones share everything.
@@ -84,51 +91,63 @@ struct Running {
 pub struct Pipeline {
     plans: Plans,
     recorder: Recorder,
-    permits: Arc<Semaphore>,
-    tasks: TaskTracker,
-    shutdown: CancellationToken,
+    places: Places,
+    lifetime: Lifetime,
+    metrics: Metrics,
     config: Arc<Config>,
 }
 
+/// What queries run on and what ends them.
+#[derive(Clone, Default)]
+pub struct Lifetime {
+    pub tasks: TaskTracker,
+    pub shutdown: CancellationToken,
+}
+
 impl Pipeline {
-    /// Queries run on `tasks` and are ended by `shutdown`.
+    /// Nothing runs yet.
     pub fn new(
         config: Config,
         plans: Plans,
         recorder: Recorder,
-        tasks: TaskTracker,
-        shutdown: CancellationToken,
+        lifetime: Lifetime,
+        metrics: Metrics,
     ) -> Self {
-        let permits = Arc::new(Semaphore::new(config.max_running));
-        Self { plans, recorder, permits, tasks, shutdown, config: Arc::new(config) }
+        let places = Places::new(config.max_running);
+        Self { plans, recorder, places, lifetime, metrics, config: Arc::new(config) }
     }
 
     /// Starts a query and returns its events. Dropping the stream cancels the search and the model,
     /// not the settling. The query counts as running until it has been settled and recorded.
     ///
     /// # Errors
-    /// `Overloaded` at once when too many queries are running.
+    /// `Overloaded` at once when too many queries are running, or too many of this tenant.
     pub fn run(&self, call: Call) -> Result<QueryStream, Error> {
-        let permit = Arc::clone(&self.permits).try_acquire_owned();
-        let permit = permit.map_err(|_| Error::Overloaded { retry_after: Duration::from_secs(1) })?;
+        let Some(place) = self.places.take(call.caller.tenant().id) else {
+            self.metrics.queries_refused_overload.inc();
+            return Err(Error::Overloaded { retry_after: RETRY_AFTER });
+        };
         let limit = Duration::from_millis(self.config.timeout_ms);
         let deadline = Instant::now() + call.timeout.map_or(limit, |timeout| timeout.min(limit));
         let client = CancellationToken::new();
-        let cx = CallContext::new(deadline, client.clone(), self.shutdown.clone());
+        let cx = CallContext::new(deadline, client.clone(), self.lifetime.shutdown.clone());
         let id = QueryId::new();
         let (sink, stream) = stream::channel(id, self.config.buffered_events, client);
-        let running = Running { id, call, cx, permit };
+        let running = Running { id, call, cx, place };
         let pipeline = self.clone();
-        self.tasks.spawn(async move { pipeline.drive(running, sink).await });
+        self.metrics.running_queries.inc();
+        let driven = async move { pipeline.drive(running, sink).await };
+        self.lifetime.tasks.spawn(driven.in_current_span());
         Ok(stream)
     }
 
     /// Answers, then settles, then says the last word. Nothing here is ever dropped half-way.
     async fn drive(self, running: Running, mut sink: EventSink) {
-        let Running { id, call, cx, permit } = running;
+        let Running { id, call, cx, place } = running;
         let mut report = Report::start(id, &call);
-        let mut turn = Turn::new(id, call.caller.clone(), Arc::new(call.query.clone()), call.preview);
         let plan = cx.bound(self.plans.get(&call)).await;
+        let trace = call.trace.unwrap_or_else(|| TraceContext::root(id.0));
+        let mut turn = Turn::new(id, call.caller, Arc::new(call.query), call.preview, trace);
         let ended = match plan {
             Err(error) => Err(error),
             Ok(plan) => {
@@ -136,10 +155,11 @@ impl Pipeline {
                 self.answer_and_settle(&plan, &cx, &mut turn, &mut sink).await
             }
         };
-        report.end(&turn, sink.first_event(), ended.as_ref().err());
-        self.recorder.record(report.finish()).await;
+        report.end(&turn, &sink, ended.as_ref().err());
+        self.recorder.record(report.finish(&self.metrics, ended.as_ref().err())).await;
         // Whoever has seen the end of a query finds its place free.
-        drop(permit);
+        self.metrics.running_queries.dec();
+        drop(place);
         sink.finish(ended.map_err(|error| stream::Failure { error, entries: turn.entries }));
     }
 

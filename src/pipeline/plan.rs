@@ -25,6 +25,8 @@ pub struct Plan {
     pub published: bool,
     /// What to search, if the endpoint searches.
     pub dataset: Option<Arc<dyn Dataset>>,
+    /// What the dataset is called; empty when there is none.
+    pub dataset_name: String,
     /// What to ask, if the endpoint asks.
     pub model: Option<Arc<dyn Model>>,
     pub policies: PolicySet,
@@ -101,6 +103,7 @@ async fn load(store: &Store, registries: &Registries, tenant: TenantId, slug: &s
     Ok(Plan {
         endpoint: endpoint.id,
         published: endpoint.published,
+        dataset_name: dataset.as_ref().map(|stored| stored.name.clone()).unwrap_or_default(),
         dataset: dataset.map(|stored| registries.datasets.open(&stored)).transpose()?,
         model: model.map(|stored| registries.models.open(&stored)).transpose()?,
         policies: registries.policies.build(&policies)?,

@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use crate::{
-    domain::{Message, Query, References, Role},
+    domain::{Message, References, Role},
     model::ChatRequest,
+    policy::Turn,
 };
 
 const HEADING: &str = "Use the following context to answer:";
 
 /// The conversation, with the references, if there are any, in one system message in front.
-pub(super) fn chat_request(query: &Query, references: Option<Arc<References>>, budget: usize) -> ChatRequest {
+pub(super) fn chat_request(turn: &Turn, references: Option<Arc<References>>, budget: usize) -> ChatRequest {
+    let query = &turn.query;
     let context = references.as_deref().and_then(|references| context(references, budget));
     let context = context.map(|content| Message { role: Role::System, content });
     ChatRequest {
@@ -18,6 +20,7 @@ pub(super) fn chat_request(query: &Query, references: Option<Arc<References>>, b
         question: query.search_text().to_owned(),
         references,
         options: query.chat().clone(),
+        trace: turn.trace.child(1),
     }
 }
 

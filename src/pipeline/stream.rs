@@ -35,6 +35,7 @@ pub(super) struct EventSink {
     events: mpsc::Sender<QueryEvent>,
     last: oneshot::Sender<Last>,
     first_event: Option<Instant>,
+    first_token: Option<Instant>,
 }
 
 /// The events of one query: References, Delta…, then `Completed` or one failure. Dropping it cancels
@@ -54,7 +55,7 @@ pub(super) fn channel(
 ) -> (EventSink, QueryStream) {
     let (events, inbox) = mpsc::channel(capacity.max(1));
     let (last, last_inbox) = oneshot::channel();
-    let sink = EventSink { events, last, first_event: None };
+    let sink = EventSink { events, last, first_event: None, first_token: None };
     let _cancel = client.drop_guard();
     (sink, QueryStream { query_id, peeked: None, events: inbox, last: Some(last_inbox), _cancel })
 }
@@ -62,9 +63,13 @@ pub(super) fn channel(
 impl EventSink {
     /// Waits for room.
     pub(super) async fn send(&mut self, turn: &mut Turn, event: QueryEvent) -> Result<(), Error> {
+        let text = matches!(event, QueryEvent::Delta(_));
         self.events.send(event).await.map_err(|_| Error::Ended(Ended::ClientGone))?;
         turn.delivered = true;
         self.first_event.get_or_insert_with(Instant::now);
+        if text {
+            self.first_token.get_or_insert_with(Instant::now);
+        }
         Ok(())
     }
 
@@ -76,6 +81,11 @@ impl EventSink {
 
     pub(super) fn first_event(&self) -> Option<Instant> {
         self.first_event
+    }
+
+    /// When the first piece of text was handed over.
+    pub(super) fn first_token(&self) -> Option<Instant> {
+        self.first_token
     }
 }
 

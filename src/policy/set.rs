@@ -3,10 +3,14 @@
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
-use tokio::time::timeout;
+use tokio::time::{error::Elapsed, timeout};
+use tracing::Instrument;
 
 use super::{AnswerFilter, Filters, Outcome, Phase, Policy, Turn};
-use crate::error::{Ended, Error};
+use crate::{
+    error::{Ended, Error},
+    telemetry::traces,
+};
 
 /// A hook that has not returned by then is abandoned.
 const HOOK_LIMIT: Duration = Duration::from_secs(10);
@@ -38,7 +42,7 @@ impl PolicySet {
                 return Err(Error::Ended(ended));
             }
             turn.entered.push(i);
-            let admitted = guarded(policy.policy_type(), policy.pre_hook(turn)).await;
+            let admitted = guarded("pre_hook", policy.policy_type(), policy.pre_hook(turn)).await;
             if let Err(Error::Refused(refusal)) = &admitted {
                 turn.note_refusal(refusal);
             }
@@ -59,7 +63,7 @@ impl PolicySet {
         entered.sort_by_key(|i| self.policies[*i].phase() == Phase::Payment);
         let mut verdict = Ok(());
         for policy in entered.into_iter().map(|i| &self.policies[i]) {
-            let settled = guarded(policy.policy_type(), policy.post_hook(turn, &outcome)).await;
+            let settled = guarded("post_hook", policy.policy_type(), policy.post_hook(turn, &outcome)).await;
             let Err(error) = settled else { continue };
             if let Error::Refused(refusal) = &error {
                 turn.note_refusal(refusal);
@@ -102,8 +106,31 @@ impl Error {
     }
 }
 
-async fn guarded(policy: &'static str, hook: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
-    match timeout(HOOK_LIMIT, AssertUnwindSafe(hook).catch_unwind()).await {
+async fn guarded(
+    name: &'static str,
+    policy: &'static str,
+    hook: impl Future<Output = Result<(), Error>>,
+) -> Result<(), Error> {
+    let span = tracing::info_span!(
+        target: traces::TARGET,
+        "hook",
+        otel.name = format_args!("{name} {policy}"),
+        syft.policy.type = policy,
+        error.type = tracing::field::Empty,
+    );
+    let hook = timeout(HOOK_LIMIT, AssertUnwindSafe(hook).catch_unwind()).instrument(span.clone()).await;
+    let done = judge(policy, hook);
+    if let Err(error) = &done {
+        span.record("error.type", error.reason());
+    }
+    done
+}
+
+fn judge(
+    policy: &'static str,
+    hook: Result<std::thread::Result<Result<(), Error>>, Elapsed>,
+) -> Result<(), Error> {
+    match hook {
         Ok(Ok(done)) => done,
         Ok(Err(_)) => Err(Error::internal(format!("a hook of policy '{policy}' panicked"))),
         Err(_) => Err(Error::internal(format!("a hook of policy '{policy}' did not return"))),

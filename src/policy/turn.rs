@@ -9,6 +9,7 @@ use std::{
 use crate::{
     domain::{Caller, Cost, PolicyEntry, Query, QueryId, Usage},
     error::{Ended, Refusal},
+    telemetry::TraceContext,
 };
 
 /// What is known of a query so far. It lives outside the part of the query that can be cancelled, so
@@ -19,6 +20,8 @@ pub struct Turn {
     pub query: Arc<Query>,
     /// Asked by the owner, past rate limits and payment.
     pub preview: bool,
+    /// Where in its trace the query is, for calls that are made for it.
+    pub trace: TraceContext,
     /// Tokens so far. Estimated until the model has said.
     pub usage: Usage,
     /// References found.
@@ -50,12 +53,19 @@ pub enum Outcome {
 }
 
 impl Turn {
-    pub fn new(query_id: QueryId, caller: Caller, query: Arc<Query>, preview: bool) -> Self {
+    pub fn new(
+        query_id: QueryId,
+        caller: Caller,
+        query: Arc<Query>,
+        preview: bool,
+        trace: TraceContext,
+    ) -> Self {
         Self {
             query_id,
             caller,
             query,
             preview,
+            trace,
             usage: Usage::default(),
             documents: 0,
             delivered: false,

@@ -9,12 +9,15 @@ pub mod sse;
 use std::{sync::Arc, time::Duration};
 
 use futures_util::StreamExt;
-use reqwest::{RequestBuilder, Response, Url};
+use reqwest::{RequestBuilder, Response, Url, header::HeaderMap};
 use serde::{Deserialize, Serialize};
 
 pub use clocks::Clocks;
 
-use crate::error::UpstreamError;
+use crate::{
+    error::UpstreamError,
+    telemetry::{TraceContext, traces},
+};
 use address::Guard;
 
 /// Bytes of an answer that is read whole.
@@ -149,6 +152,13 @@ pub async fn read_body(response: Response, clocks: &mut Clocks) -> Result<Vec<u8
         body.extend_from_slice(&piece);
     }
     Ok(body)
+}
+
+/// Makes a call part of a trace: of the current span's, or of `trace` while spans are off.
+pub fn traced(request: RequestBuilder, trace: &TraceContext) -> RequestBuilder {
+    let mut headers = HeaderMap::with_capacity(2);
+    traces::here().as_ref().unwrap_or(trace).inject(&mut headers);
+    request.headers(headers)
 }
 
 /// Parses a configured base URL.

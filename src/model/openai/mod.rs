@@ -13,11 +13,11 @@ use schemars::JsonSchema;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
-use super::{ChatEvent, ChatRequest, ChatStream, Model};
+use super::{About, ChatEvent, ChatRequest, ChatStream, Model};
 use crate::{
     domain::Health,
     error::{Cause, UpstreamError},
-    upstream::{Clocks, Failed, Upstream, parse_base_url, read_body, sse},
+    upstream::{Clocks, Failed, Upstream, parse_base_url, read_body, sse, traced},
 };
 use decode::Answer;
 
@@ -83,7 +83,8 @@ impl OpenAi {
 
     async fn post(&self, request: &ChatRequest, renamed: bool) -> Result<Response, Failed> {
         let body = request::body(&self.config.model, &self.config.system_prompt, request, renamed);
-        self.upstream.send(self.authorized(Method::POST, &self.completions)?.json(&body)).await
+        let call = traced(self.authorized(Method::POST, &self.completions)?, &request.trace);
+        self.upstream.send(call.json(&body)).await
     }
 
     fn authorized(&self, method: Method, url: &Url) -> Result<reqwest::RequestBuilder, UpstreamError> {
@@ -106,6 +107,10 @@ impl Model for OpenAi {
             return Ok(whole(response, clocks, answer).boxed());
         }
         Ok(streamed(response, clocks, answer).boxed())
+    }
+
+    fn about(&self) -> About<'_> {
+        About { provider: NAME, model: &self.config.model }
     }
 
     async fn health(&self) -> Health {

@@ -38,6 +38,7 @@ impl Process {
             .args(arguments)
             .env("SYFT_ADMIN_API_KEY", ADMIN_KEY)
             .env("SYFT_SECRET_KEY", SECRET_KEY)
+            .env("SYFT_METRICS_LISTEN", "127.0.0.1:0")
             .env("SYFT_DRAIN_GRACE_MS", "500")
             .stdout(Stdio::piped())
             .stderr(File::create(&log).unwrap())

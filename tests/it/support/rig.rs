@@ -18,9 +18,10 @@ use syft_endpoints::{
     },
     error::{Error, Refusal, UpstreamError},
     model::{ChatEvent, ChatRequest, ChatStream, Model},
-    pipeline::{Call, Config, Pipeline, Plan, Plans, QueryStream},
+    pipeline::{Call, Config, Lifetime, Pipeline, Plan, Plans, QueryStream},
     policy::{AnswerFilter, Outcome, Phase, Policy, PolicySet, Turn},
     store::{QueryRecord, Recorder},
+    telemetry::Metrics,
 };
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -38,7 +39,8 @@ impl Rig {
         let (recorder, records) = Recorder::channel();
         let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
         let plans = Plans::fixed([("x".to_owned(), plan)]);
-        let pipeline = Pipeline::new(config, plans, recorder, tasks.clone(), shutdown.clone());
+        let lifetime = Lifetime { tasks: tasks.clone(), shutdown: shutdown.clone() };
+        let pipeline = Pipeline::new(config, plans, recorder, lifetime, Metrics::default());
         Self { pipeline, records, tasks, shutdown }
     }
 
@@ -74,6 +76,7 @@ pub fn call(slug: &str) -> Call {
         preview: false,
         request_id: None,
         timeout: None,
+        trace: None,
     }
 }
 
@@ -82,6 +85,7 @@ pub fn plan(model: Option<Arc<dyn Model>>, policies: Vec<Arc<dyn Policy>>) -> Pl
         endpoint: EndpointId::new(),
         published: true,
         dataset: None,
+        dataset_name: String::new(),
         model,
         policies: PolicySet::new(policies),
     }

@@ -14,6 +14,7 @@ use syft_endpoints::{
         policy_service_client::PolicyServiceClient, query::Messages, to_struct,
     },
     store::Store,
+    telemetry::Metrics,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{
@@ -66,7 +67,7 @@ impl Space {
 
     pub async fn configured(database: Database, settings: &[(&'static str, &str)]) -> Self {
         let config = config(&database, settings);
-        let app = App::build(config).await.unwrap();
+        let app = App::build(config, Metrics::default()).await.unwrap();
         let (address, store, routes) = (app.local_addr().unwrap(), app.store(), app.routes());
         let (shutdown, running) = (CancellationToken::new(), TaskTracker::new());
         running.spawn(app.run(shutdown.clone()));
@@ -104,6 +105,7 @@ pub fn config(database: &Database, settings: &[(&'static str, &str)]) -> Config 
         ("data_dir", database.folder.path().join("data").display().to_string()),
         ("store.url", database.url.clone()),
         ("server.listen", "127.0.0.1:0".to_owned()),
+        ("metrics.listen", "127.0.0.1:0".to_owned()),
         ("admin_api_key", ADMIN_KEY.to_owned()),
         ("secret_key", SECRET_KEY.to_owned()),
         ("store.poll_interval_ms", "100".to_owned()),

@@ -1,6 +1,8 @@
 //! Configuration: flags over environment over a TOML file over defaults, as one value that is
 //! consumed. Every key is also a variable: `pipeline.max_running` is `SYFT_PIPELINE_MAX_RUNNING`.
 
+mod check;
+
 use std::{fmt, path::PathBuf};
 
 use secrecy::SecretString;
@@ -8,8 +10,8 @@ use serde::{Deserialize, Serialize, Serializer};
 use toml::{Table, Value};
 
 use crate::{
-    domain::rules,
-    identity, pipeline, server, store, telemetry,
+    grpc, identity, pipeline, server, store,
+    telemetry::{logs, traces},
     upstream::{self, PrivateAddresses},
 };
 
@@ -31,11 +33,15 @@ pub struct Config {
     /// How long running calls may go on after that, in milliseconds.
     pub drain_grace_ms: u64,
     pub server: server::Config,
+    pub tls: server::tls::Config,
+    pub grpc: grpc::Config,
+    pub metrics: server::metrics::Config,
+    pub traces: traces::Config,
     pub store: store::Config,
     pub pipeline: pipeline::Config,
     pub upstream: upstream::Config,
     pub identity: identity::Config,
-    pub log: telemetry::Config,
+    pub log: logs::Config,
 }
 
 /// Everything that is wrong with a configuration.
@@ -62,11 +68,15 @@ impl Default for Config {
             drain_delay_ms: 0,
             drain_grace_ms: 30_000,
             server: server::Config::default(),
+            tls: server::tls::Config::default(),
+            grpc: grpc::Config::default(),
+            metrics: server::metrics::Config::default(),
+            traces: traces::Config::default(),
             store: store::Config::default(),
             pipeline: pipeline::Config::default(),
             upstream: upstream::Config::default(),
             identity: identity::Config::default(),
-            log: telemetry::Config::default(),
+            log: logs::Config::default(),
         }
     }
 }
@@ -117,62 +127,8 @@ impl Config {
         if self.store.url.is_empty() {
             self.store.url = format!("sqlite://{}", self.data_dir.join("syft.db").display());
         }
-        let problems = [self.bad_values(), self.bad_keys()].concat();
+        let problems = check::problems(&self);
         if problems.is_empty() { Ok(self) } else { Err(Problems(problems)) }
-    }
-
-    fn bad_values(&self) -> Vec<String> {
-        let mut problems = Vec::new();
-        let counts = [
-            ("pipeline.max_running", self.pipeline.max_running, 1),
-            ("server.max_connections", self.server.max_connections, 1),
-            ("upstream.attempts", self.upstream.attempts, 1),
-            // A lock and the change feed need one each.
-            ("store.max_connections", self.store.max_connections as usize, 3),
-            ("store.poll_interval_ms", usize::try_from(self.store.poll_interval_ms).unwrap_or(usize::MAX), 1),
-        ];
-        for (key, value, least) in counts {
-            if value < least || value > 1_000_000 {
-                problems.push(format!("{key} must be {least} to 1000000"));
-            }
-        }
-        let named = [
-            ("identity.owner_email", rules::email("", &self.identity.owner_email)),
-            ("identity.default_tenant_name", rules::slug("", &self.identity.default_tenant_name)),
-        ];
-        for (key, checked) in named {
-            problems.extend(checked.err().map(|violation| format!("{key} {}", violation.message)));
-        }
-        if self.log.level.parse::<tracing::Level>().is_err() {
-            problems.push("log.level must be error, warn, info, debug or trace".to_owned());
-        }
-        problems
-    }
-
-    fn bad_keys(&self) -> Vec<String> {
-        use secrecy::ExposeSecret;
-
-        let mut problems = Vec::new();
-        let url = &self.store.url;
-        let postgres = url.starts_with("postgres:") || url.starts_with("postgresql:");
-        if !postgres && !url.starts_with("sqlite:") {
-            problems.push("store.url must begin with sqlite: or postgres:".to_owned());
-        }
-        let keys = [("SYFT_ADMIN_API_KEY", &self.admin_api_key), ("SYFT_SECRET_KEY", &self.secret_key)];
-        for (name, key) in keys {
-            if postgres && key.expose_secret().is_empty() {
-                problems.push(format!("{name} is required with Postgres: all replicas share it"));
-            }
-        }
-        let admin_key = self.admin_api_key.expose_secret();
-        if !admin_key.is_empty() && admin_key.len() < 16 {
-            problems.push("admin_api_key must be 16 characters or more: it opens everything".to_owned());
-        }
-        let secret_key = self.secret_key.expose_secret();
-        if !secret_key.is_empty() && store::SecretBox::parse(secret_key).is_err() {
-            problems.push(format!("secret_key: {}", store::BadKey));
-        }
-        problems
     }
 }
 
@@ -202,7 +158,16 @@ fn keys() -> Vec<String> {
 /// Variables of the command line's clients and of our tests, and those that Kubernetes sets for a
 /// service named `syft-endpoints`.
 fn is_not_ours(name: &str) -> bool {
-    let clients = ["SYFT_CONFIG", "SYFT_SERVER", "SYFT_API_KEY", "SYFT_TENANT"];
+    let clients = [
+        "SYFT_CONFIG",
+        "SYFT_SERVER",
+        "SYFT_SERVER_NAME",
+        "SYFT_CA",
+        "SYFT_CERTIFICATE",
+        "SYFT_CERTIFICATE_KEY",
+        "SYFT_API_KEY",
+        "SYFT_TENANT",
+    ];
     clients.contains(&name) || name.starts_with("SYFT_TEST_") || name.starts_with("SYFT_ENDPOINTS_")
 }
 
@@ -221,6 +186,9 @@ fn scalar(key: &str, text: &str) -> Value {
         default.as_ref().and_then(|table| key.split('.').try_fold(table, |table, part| table.get(part)));
     let parsed = match default {
         Some(Value::Integer(_)) => text.parse().map(Value::Integer).ok(),
+        Some(Value::Float(_)) => text.parse().map(Value::Float).ok(),
+        // A list is written as in the file.
+        Some(Value::Array(_)) => format!("x = {text}").parse::<Table>().ok().and_then(|mut t| t.remove("x")),
         Some(Value::Boolean(_)) => match text.to_lowercase().as_str() {
             "true" | "1" | "yes" | "on" => Some(Value::Boolean(true)),
             "false" | "0" | "no" | "off" | "" => Some(Value::Boolean(false)),
@@ -272,6 +240,7 @@ fn first_line(error: &toml::de::Error) -> String {
         None if text.contains("socket address") => {
             "must be an address and a port, such as 127.0.0.1:8080".to_owned()
         }
+        None if text.starts_with("missing field") => text.to_owned(),
         None => "is not valid".to_owned(),
     }
 }
