@@ -9,6 +9,7 @@ mod endpoint_service;
 mod ingest;
 mod model_service;
 mod observe;
+mod padding;
 mod policy_service;
 mod status;
 
@@ -89,7 +90,7 @@ pub fn routes(api: Api) -> Result<(Routes, HealthReporter), Cause> {
         .add_service(reflection);
     let router = services.routes().prepare().into_axum_router();
     let authenticated = auth::AuthLayer::new(api.identity, &api.config);
-    let layered = router.layer(authenticated).layer(observe::ObserveLayer::new(api.metrics)?);
+    let layered = router.layer(authenticated).layer(padding::PadLayer).layer(observe::ObserveLayer::new(api.metrics)?);
     Ok((Routes::from(layered), health_reporter))
 }
 

@@ -23,6 +23,7 @@ mod pipeline;
 mod query;
 mod rate_limit;
 mod schema;
+mod slow_readers;
 mod store;
 mod support;
 mod tenants;

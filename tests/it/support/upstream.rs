@@ -71,7 +71,11 @@ impl Upstream {
 
     /// A server that streams a token every 10 ms for ever.
     pub async fn endless() -> Self {
-        Self::start(vec![vec![head(), Step::Drip(chunked(&delta("tok ")), Duration::from_millis(10))]]).await
+        Self::endless_every(Duration::from_millis(10)).await
+    }
+
+    pub async fn endless_every(interval: Duration) -> Self {
+        Self::start(vec![vec![head(), Step::Drip(chunked(&delta("tok ")), interval)]]).await
     }
 
     pub fn count(&self) -> usize {
