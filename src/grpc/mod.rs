@@ -90,7 +90,8 @@ pub fn routes(api: Api) -> Result<(Routes, HealthReporter), Cause> {
         .add_service(reflection);
     let router = services.routes().prepare().into_axum_router();
     let authenticated = auth::AuthLayer::new(api.identity, &api.config);
-    let layered = router.layer(authenticated).layer(padding::PadLayer).layer(observe::ObserveLayer::new(api.metrics)?);
+    let layered =
+        router.layer(authenticated).layer(padding::PadLayer).layer(observe::ObserveLayer::new(api.metrics)?);
     Ok((Routes::from(layered), health_reporter))
 }
 

@@ -1,16 +1,15 @@
-//! Small messages of a fast stream, padded.
+//! Small messages of a stream, padded to 256 bytes.
 //!
 //! h2, which tonic's clients read with, charges a connection for every DATA frame of less than 256 bytes
-//! on arrival and gives the charge back when it is read. A client that stalls for two seconds while
-//! tokens come fast loses every stream of its connection (`too_many_data_frames`), long before flow
-//! control shows that it lags. Frames of 256 bytes are not charged, so flow control decides, and then
-//! the pipeline joins what piles up. The padding is a field that no message has: readers pass over it.
+//! on arrival and gives the charge back when it is read. A client that stalls for two seconds loses
+//! every stream of its connection (`too_many_data_frames`), long before flow control shows that it lags.
+//! Frames of 256 bytes are not charged, so flow control decides, and then the pipeline joins what piles
+//! up. The padding is a field that no message has: readers pass over it.
 
 use std::{
     convert::Infallible,
     pin::Pin,
     task::{Context, Poll, ready},
-    time::{Duration, Instant},
 };
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -26,9 +25,6 @@ use crate::error::Cause;
 const PATH: &str = "/syft.space.v1.EndpointService/StreamQuery";
 /// Frames of this size are not charged.
 const SIZE: usize = 256;
-/// A message that follows another within this time is one of a fast stream: more than fifty a second
-/// for each of sixty-four streams is what a stall of two seconds cannot bear.
-const FAST: Duration = Duration::from_millis(20);
 /// gRPC's prefix of a message: whether it is compressed, and its length.
 const PREFIX: usize = 5;
 /// Field 15, bytes: reserved in `StreamQueryResponse`.
@@ -45,10 +41,7 @@ pub(super) struct Pad<S> {
     inner: S,
 }
 
-struct Padded {
-    body: Body,
-    last: Option<Instant>,
-}
+struct Padded(Body);
 
 impl<S> Layer<S> for PadLayer {
     type Service = Pad<S>;
@@ -79,7 +72,7 @@ where
         async move {
             let response = answer.await?.map(Body::new);
             Ok(match streams {
-                true => response.map(|body| Body::new(Padded { body, last: None })),
+                true => response.map(|body| Body::new(Padded(body))),
                 false => response,
             })
         }
@@ -95,15 +88,12 @@ impl http_body::Body for Padded {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, tonic::Status>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        let Some(Ok(frame)) = frame else { return Poll::Ready(frame) };
-        let now = Instant::now();
-        let fast = frame.is_data() && self.last.replace(now).is_some_and(|last| now - last < FAST);
-        Poll::Ready(Some(Ok(if fast { frame.map_data(padded) } else { frame })))
+        let frame = ready!(Pin::new(&mut self.0).poll_frame(cx));
+        Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(padded))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.0.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

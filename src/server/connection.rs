@@ -95,8 +95,10 @@ impl Connections {
         B: hyper::body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let stream = TokioIo::new(Watched::new(stream, deadline, self.server.config.control_frames));
-        let mut served = pin!(self.builder.serve_connection(stream, TowerToHyperService::new(routes)));
+        let stream = Watched::new(stream, deadline, self.server.config.control_frames);
+        let verdict = stream.verdict();
+        let service = TowerToHyperService::new(routes);
+        let mut served = pin!(self.builder.serve_connection(TokioIo::new(stream), service));
         let ended = tokio::select! {
             ended = served.as_mut() => ended,
             () = self.enough() => {
@@ -108,7 +110,7 @@ impl Connections {
             }
         };
         let Err(error) = ended else { return };
-        match Watched::<S>::closed(error.as_ref()) {
+        match verdict.get() {
             Some(Closed::Silent) => self.refuse("handshake"),
             Some(Closed::Flooded) => self.refuse("control_frames"),
             None => tracing::debug!(error = error.as_ref() as &dyn std::error::Error, "a connection ended"),

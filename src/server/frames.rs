@@ -7,6 +7,7 @@
 use std::{
     io::{self, IoSlice},
     pin::Pin,
+    sync::{Arc, OnceLock},
     task::{Context, Poll, ready},
 };
 
@@ -49,7 +50,7 @@ pub(super) struct Watched<S> {
     inbound: Frames,
     outbound: Frames,
     budget: Budget,
-    closed: Option<Closed>,
+    closed: Arc<OnceLock<Closed>>,
 }
 
 /// How far a peer has said what it speaks.
@@ -90,25 +91,17 @@ impl<S> Watched<S> {
             inbound: Frames::default(),
             outbound: Frames::default(),
             budget: Budget { size: budget, left: budget, at: Instant::now() },
-            closed: None,
+            closed: Arc::default(),
         }
     }
 
-    /// Why reading has failed, if we ended it.
-    pub(super) fn closed(error: &(dyn std::error::Error + 'static)) -> Option<Closed> {
-        let mut next = Some(error);
-        while let Some(error) = next {
-            if let Some(closed) = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-                return closed.downcast_ref().copied();
-            }
-            next = error.source();
-        }
-        None
+    /// Says why we have ended the connection, once we have: HTTP/2's own errors keep no cause.
+    pub(super) fn verdict(&self) -> Arc<OnceLock<Closed>> {
+        Arc::clone(&self.closed)
     }
 
-    fn close(&mut self, why: Closed) -> io::Error {
-        self.closed = Some(why);
-        io::Error::new(io::ErrorKind::ConnectionAborted, why)
+    fn close(&self, why: Closed) -> io::Error {
+        io::Error::new(io::ErrorKind::ConnectionAborted, *self.closed.get_or_init(|| why))
     }
 
     fn received(&mut self, mut bytes: &[u8]) -> Result<(), Closed> {
@@ -200,7 +193,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if let Some(why) = self.closed {
+        if let Some(why) = self.closed.get().copied() {
             return Poll::Ready(Err(self.close(why)));
         }
         let opening = matches!(self.opening, Opening::Preface(_) | Opening::Settings);
@@ -277,7 +270,7 @@ mod tests {
             match tokio::time::timeout(Duration::from_secs(60), watched.read(&mut buf)).await {
                 Err(_) => return Ok(total),
                 Ok(Ok(read)) => total += read,
-                Ok(Err(error)) => return Err(Watched::<()>::closed(&error).unwrap()),
+                Ok(Err(_)) => return Err(*watched.verdict().get().unwrap()),
             }
         }
     }

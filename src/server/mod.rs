@@ -54,7 +54,8 @@ pub struct Config {
     /// Time it has to answer, in milliseconds.
     pub keepalive_timeout_ms: u64,
     /// Age at which a peer is asked to connect anew, in milliseconds, a tenth more or less: so that load
-    /// spreads over new replicas. Calls that are running go on. 0: never.
+    /// spreads over new replicas. Calls that are running go on; a tonic client that has one running may
+    /// see its next call fail once. 0: never.
     pub max_connection_age_ms: u64,
 }
 
@@ -71,7 +72,7 @@ impl Default for Config {
             handshake_timeout_ms: 10_000,
             keepalive_interval_ms: 30_000,
             keepalive_timeout_ms: 10_000,
-            max_connection_age_ms: 1_800_000,
+            max_connection_age_ms: 0,
         }
     }
 }

@@ -126,6 +126,7 @@ impl Seconds {
 impl Default for Metrics {
     fn default() -> Self {
         let series = Series::default();
+        series.begin();
         Self { registry: Arc::new(registry(&series)), series: Arc::new(series) }
     }
 }
@@ -147,6 +148,29 @@ impl Metrics {
         let mut text = String::with_capacity(16 << 10);
         text::encode(&mut text, &self.registry)?;
         Ok(text)
+    }
+}
+
+impl Series {
+    /// Makes the series whose labels are known, at zero: Prometheus sees no increase in a series that
+    /// begins at one.
+    fn begin(&self) {
+        for reason in ["address_limit", "handshake", "control_frames", "tls"] {
+            let _ = self.connections_refused.get_or_create(&Refused { reason });
+        }
+        for (part, kind) in [
+            ("dataset", "unavailable"),
+            ("dataset", "rejected"),
+            ("model", "unavailable"),
+            ("model", "rejected"),
+        ] {
+            let _ = self.upstream_errors.get_or_create(&UpstreamError { part, kind });
+        }
+        for direction in ["input", "output"] {
+            let _ = self.tokens.get_or_create(&Direction { direction });
+        }
+        let _ = self.queries.get_or_create(&Ended { outcome: "completed", reason: "" });
+        let _ = self.queries.get_or_create(&Ended { outcome: "panicked", reason: "INTERNAL" });
     }
 }
 

@@ -1,6 +1,9 @@
 //! What tests share: databases, a running space, scripted upstreams, a pipeline without a database.
 
+pub mod certificates;
+pub mod collector;
 pub mod database;
+pub mod peer;
 pub mod process;
 pub mod rig;
 pub mod space;

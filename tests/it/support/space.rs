@@ -31,6 +31,7 @@ pub const ADMIN_KEY: &str = "test-admin-key-4711";
 /// A running service. It stops when it is dropped; the database goes with it.
 pub struct Space {
     pub address: SocketAddr,
+    pub metrics_address: SocketAddr,
     pub store: Store,
     pub shutdown: CancellationToken,
     pub running: TaskTracker,
@@ -69,14 +70,28 @@ impl Space {
         let config = config(&database, settings);
         let app = App::build(config, Metrics::default()).await.unwrap();
         let (address, store, routes) = (app.local_addr().unwrap(), app.store(), app.routes());
+        let metrics_address = app.metrics_addr().unwrap();
         let (shutdown, running) = (CancellationToken::new(), TaskTracker::new());
         running.spawn(app.run(shutdown.clone()));
         running.close();
-        Self { address, store, shutdown, running, routes, database }
+        Self { address, metrics_address, store, shutdown, running, routes, database }
     }
 
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// All metrics, as Prometheus reads them.
+    pub async fn metrics(&self) -> String {
+        let url = format!("http://{}/metrics", self.metrics_address);
+        reqwest::get(url).await.unwrap().error_for_status().unwrap().text().await.unwrap()
+    }
+
+    /// The value of a series, named as it is written; 0 when there is none.
+    pub async fn metric(&self, series: &str) -> f64 {
+        let metrics = self.metrics().await;
+        let value = metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        value.map_or(0.0, |value| value.parse().unwrap())
     }
 
     /// Clients with the admin key.

@@ -33,9 +33,19 @@ pub struct Upstream {
     pub address: SocketAddr,
     /// Bodies of the requests.
     pub requests: Arc<Mutex<Vec<String>>>,
+    /// Their request lines and headers, in lower case.
+    pub heads: Arc<Mutex<Vec<String>>>,
     /// Connections that the client closed before the script's end.
     pub abandoned: Arc<AtomicUsize>,
     stop: CancellationToken,
+}
+
+/// What its tasks write to.
+#[derive(Clone)]
+struct Seen {
+    requests: Arc<Mutex<Vec<String>>>,
+    heads: Arc<Mutex<Vec<String>>>,
+    abandoned: Arc<AtomicUsize>,
 }
 
 impl Drop for Upstream {
@@ -49,19 +59,31 @@ impl Upstream {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (requests, abandoned) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicUsize::new(0)));
+        let heads = Arc::new(Mutex::new(Vec::new()));
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let (seen, gone, stopped, spawner) =
-            (Arc::clone(&requests), Arc::clone(&abandoned), stop.clone(), tasks.clone());
+        let server = Self { address, requests, heads, abandoned, stop };
+        let (seen, stopped, spawner) = (server.seen(), server.stop.clone(), tasks.clone());
         tasks.spawn(async move {
             while let Some(Ok((stream, _))) = stopped.run_until_cancelled(listener.accept()).await {
-                let (seen, gone, scripts, stopped) =
-                    (Arc::clone(&seen), Arc::clone(&gone), scripts.clone(), stopped.clone());
+                let (seen, scripts, stopped) = (seen.clone(), scripts.clone(), stopped.clone());
                 spawner.spawn(async move {
-                    stopped.run_until_cancelled(answer(stream, &scripts, &seen, &gone)).await;
+                    stopped.run_until_cancelled(answer(stream, &scripts, &seen)).await;
                 });
             }
         });
-        Self { address, requests, abandoned, stop }
+        server
+    }
+
+    fn seen(&self) -> Seen {
+        let (requests, heads) = (Arc::clone(&self.requests), Arc::clone(&self.heads));
+        Seen { requests, heads, abandoned: Arc::clone(&self.abandoned) }
+    }
+
+    /// A header of the n-th request.
+    pub fn header(&self, n: usize, name: &str) -> Option<String> {
+        let heads = self.heads.lock().unwrap();
+        let mut lines = heads[n].lines();
+        lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(": ").map(str::to_owned))
     }
 
     /// A server that streams these tokens and ends as it should.
@@ -138,12 +160,13 @@ pub fn chunked(text: &str) -> Vec<u8> {
     format!("{:x}\r\n{text}\r\n", text.len()).into_bytes()
 }
 
-async fn answer(mut stream: TcpStream, scripts: &[Vec<Step>], seen: &Mutex<Vec<String>>, gone: &AtomicUsize) {
-    while let Some(body) = read_request(&mut stream).await {
+async fn answer(mut stream: TcpStream, scripts: &[Vec<Step>], seen: &Seen) {
+    while let Some((head, body)) = read_request(&mut stream).await {
         let n = {
-            let mut seen = seen.lock().unwrap();
-            seen.push(body);
-            seen.len() - 1
+            let mut requests = seen.requests.lock().unwrap();
+            seen.heads.lock().unwrap().push(head);
+            requests.push(body);
+            requests.len() - 1
         };
         let script = &scripts[n.min(scripts.len() - 1)];
         let (mut reader, mut writer) = stream.split();
@@ -154,7 +177,7 @@ async fn answer(mut stream: TcpStream, scripts: &[Vec<Step>], seen: &Mutex<Vec<S
             _ = reader.read(&mut byte) => false,
         };
         if !played {
-            gone.fetch_add(1, Ordering::SeqCst);
+            seen.abandoned.fetch_add(1, Ordering::SeqCst);
             return;
         }
         if script.iter().any(|step| matches!(step, Step::Send(bytes) if bytes.starts_with(b"HTTP/1.0"))) {
@@ -185,8 +208,8 @@ async fn play(script: &[Step], writer: &mut (impl AsyncWriteExt + Unpin)) -> boo
     true
 }
 
-/// The body of the next request; `None` when the client is done.
-async fn read_request(stream: &mut TcpStream) -> Option<String> {
+/// Head and body of the next request; `None` when the client is done.
+async fn read_request(stream: &mut TcpStream) -> Option<(String, String)> {
     let mut bytes = Vec::new();
     let mut piece = [0; 4096];
     loop {
@@ -197,7 +220,7 @@ async fn read_request(stream: &mut TcpStream) -> Option<String> {
         let length =
             head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
         if body.len() >= length.unwrap_or(0) {
-            return Some(body.to_owned());
+            return Some((head.to_lowercase(), body.to_owned()));
         }
     }
 }
