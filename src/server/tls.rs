@@ -30,7 +30,7 @@ pub struct Config {
     pub key: PathBuf,
     /// File of the authorities whose client certificates are accepted. Empty: none are asked for.
     pub client_ca: PathBuf,
-    /// Whether a client must have a certificate, if any are accepted.
+    /// Whether a client must have a certificate, if any are accepted: `required` or `optional`.
     pub client_certificates: ClientCertificates,
     /// How often the files are looked at for changes, in milliseconds.
     pub reload_interval_ms: u64,

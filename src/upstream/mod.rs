@@ -35,8 +35,8 @@ pub struct Config {
     pub idle_timeout_ms: u64,
     /// Attempts in all, before the first byte of an answer.
     pub attempts: usize,
-    /// Whether loopback and private addresses may be called. Link-local and cloud-metadata
-    /// addresses never may.
+    /// Whether loopback and private addresses may be called: `allow`, `refuse`, or `auto`, which allows
+    /// them in a space with one tenant. Link-local and cloud-metadata addresses never may.
     pub private_addresses: PrivateAddresses,
 }
 

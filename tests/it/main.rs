@@ -12,6 +12,7 @@ mod architecture;
 mod bad_input;
 mod canary;
 mod cli;
+mod config_example;
 mod connections;
 mod crash;
 mod database_faults;
