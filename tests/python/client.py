@@ -81,7 +81,7 @@ class Server:
         command = [binary, "serve", "--listen", "127.0.0.1:0", "--data-dir", f"{folder}/data"]
         # Settings of the developer's own space stay out of it.
         env = {name: value for name, value in os.environ.items() if not name.startswith("SYFT_")}
-        env |= {"SYFT_ADMIN_API_KEY": ADMIN_KEY, "NO_PROXY": "127.0.0.1"}
+        env |= {"SYFT_ADMIN_API_KEY": ADMIN_KEY, "SYFT_METRICS_LISTEN": "127.0.0.1:0", "NO_PROXY": "127.0.0.1"}
         with open(self.log_file, "wb") as log:
             self.process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=log, text=True)
 

@@ -27,9 +27,13 @@ missing_packages() {
       [[ -n ${SYFT_TEST_POSTGRES_URL-} ]] || postgres_bin >/dev/null || echo postgresql
       ;;
     buf) has npm || echo npm ;;
-    python)
+    python | deploy)
       has cc || echo build-essential
       has_venv || echo python3-venv
+      ;;
+    clients)
+      has cc || echo build-essential
+      tests/clients/run --packages
       ;;
     esac
   done | sort --unique
@@ -48,6 +52,33 @@ install_packages() {
   apt_get update
   apt_get install --yes --no-install-recommends "${missing[@]}"
 }
+
+promtool_program() {
+  command -v promtool || echo "$TOOLS/prometheus/usr/bin/promtool"
+}
+
+# promtool alone, out of Debian's package: all of it is 300 MB, and starts a server on installation.
+install_promtool() {
+  local folder=$TOOLS/prometheus
+  [[ ! -x $(promtool_program) ]] || return 0
+  heading 'installing promtool'
+  has apt-get || die 'not Debian: install promtool yourself'
+  rm -rf "$folder.part"
+  mkdir "$folder.part"
+  download prometheus "$folder.part" 2>/dev/null || {
+    apt_get update
+    download prometheus "$folder.part"
+  }
+  dpkg-deb --fsys-tarfile "$folder.part"/*.deb | tar --extract --directory "$folder.part" ./usr/bin/promtool
+  rm "$folder.part"/*.deb
+  mv "$folder.part" "$folder"
+}
+
+# Downloads a package into a folder. Needs no root, so apt need not give up its rights either.
+download() (
+  cd "$2" || exit
+  apt-get -qq -o APT::Sandbox::User=root download "$1"
+)
 
 apt_get() {
   as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq "$@"

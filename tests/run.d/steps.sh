@@ -11,10 +11,11 @@ step_fmt() {
 
 step_clippy() {
   cargo clippy --workspace --all-targets --locked -- -D warnings
+  cargo clippy --workspace --all-targets --locked --all-features -- -D warnings
 }
 
 step_test() {
-  cargo test --workspace --locked
+  cargo test --workspace --locked --all-features
 }
 
 step_buf() {
@@ -28,13 +29,45 @@ step_buf() {
 }
 
 step_python() {
-  install_python
+  install_venv python tests/python/requirements.txt
   make_stubs
-  # Not `cargo build`: without the tests cargo chooses other features for the dependencies, and would
-  # compile most of them once more. After the step `test` this has nothing to do.
-  cargo test --workspace --locked --no-run
-  PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$TOOLS/python-stubs \
-    "$python" tests/python/client.py "${CARGO_TARGET_DIR:-target}/debug/syft-endpoints"
+  build_server
+  PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$TOOLS/python-stubs "$python" tests/python/client.py "$server"
+}
+
+step_clients() {
+  build_server
+  tests/clients/run "$server"
+}
+
+step_deploy() {
+  local promtool
+  promtool=$(promtool_program)
+  install_venv deploy tests/run.d/deploy-requirements.txt
+  build_server
+  check_variables
+  export PYTHONDONTWRITEBYTECODE=1
+  "$python" tests/run.d/metrics.py "$server" >"$TOOLS/metrics.txt"
+  "$python" tests/deploy/check.py --metrics "$TOOLS/metrics.txt"
+  "$promtool" check rules deploy/prometheus/alerts.yaml
+  "$promtool" test rules deploy/prometheus/alerts_test.yaml
+}
+
+# Not `cargo build`: without the tests cargo chooses other features for the dependencies, and would
+# compile most of them once more. After the step `test` this has nothing to do.
+build_server() {
+  cargo test --workspace --locked --all-features --no-run
+  server=${CARGO_TARGET_DIR:-target}/debug/syft-endpoints
+}
+
+# The server knows every variable that deploy/ names. It tells all that is wrong at once, and does not start
+# with such an address.
+check_variables() {
+  local names answer
+  mapfile -t names < <(grep -rhoE '\bSYFT_[A-Z][A-Z0-9_]*' deploy | sort --unique)
+  answer=$(env -i "${names[@]/%/=/dev/null}" SYFT_LISTEN=nowhere "$server" serve 2>&1) || true
+  [[ ${#names[@]} -gt 0 && $answer == *server.listen* ]] || die "the variables of deploy/ are not judged: $answer"
+  ! grep 'unknown environment variable' <<<"$answer" || die 'deploy/ names them'
 }
 
 # npm, because buf is published there as a binary for every platform.
@@ -46,8 +79,9 @@ install_buf() {
   npm install --prefix "$TOOLS/buf" --no-save --no-audit --no-fund --ignore-scripts "@bufbuild/buf@$BUF_VERSION"
 }
 
-install_python() {
-  local venv=$TOOLS/python requirements=tests/python/requirements.txt
+# install_venv NAME REQUIREMENTS: a virtual environment with the packages of a file.
+install_venv() {
+  local venv=$TOOLS/$1 requirements=$2
   python=$venv/bin/python
   # The copy is made last: it says that all of it is installed.
   if cmp --silent "$requirements" "$venv/installed.txt" && "$python" -c ''; then
