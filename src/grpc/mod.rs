@@ -75,10 +75,11 @@ pub fn routes(api: Api) -> Result<(Routes, HealthReporter), Cause> {
         };
     }
     let (health_reporter, health) = tonic_health::server::health_reporter();
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1()?;
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
     let mut services = Routes::builder();
     services
         .add_service(limited!(EndpointServiceServer))
@@ -87,7 +88,9 @@ pub fn routes(api: Api) -> Result<(Routes, HealthReporter), Cause> {
         .add_service(limited!(PolicyServiceServer))
         .add_service(limited!(AccessServiceServer))
         .add_service(health)
-        .add_service(reflection);
+        .add_service(reflection().build_v1()?)
+        // What grpcurl asks for up to its version 1.8.
+        .add_service(reflection().build_v1alpha()?);
     let router = services.routes().prepare().into_axum_router();
     let authenticated = auth::AuthLayer::new(api.identity, &api.config);
     let layered =

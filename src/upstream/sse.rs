@@ -1,18 +1,22 @@
 //! Server-sent events: bytes in, the data of whole events out, however the bytes were cut.
 
-use std::collections::VecDeque;
-
 /// Bytes one event may have.
 const MAX_EVENT: usize = 1 << 20;
 
 /// Decodes a stream of events. Comments and fields other than `data` are passed over; so is an event
-/// that the end of the stream cut off.
+/// that the end of the stream cut off. Allocates nothing once its buffers have grown to an event's size.
 #[derive(Debug, Default)]
 pub struct Decoder {
-    line: Vec<u8>,
-    data: Option<String>,
+    buffer: Vec<u8>,
+    /// Where the present line begins.
+    line: usize,
+    /// How far the present line has been looked at.
+    looked: usize,
+    /// A line has ended with CR; an LF that follows belongs to it.
     after_cr: bool,
-    ready: VecDeque<String>,
+    /// The present event's data, or the last one's when `has_data` is false.
+    data: String,
+    has_data: bool,
 }
 
 /// The stream is not one of server-sent events that we are willing to read.
@@ -26,59 +30,67 @@ pub enum Malformed {
 
 impl Decoder {
     /// Takes the next bytes.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.buffer.drain(..self.line);
+        self.looked -= self.line;
+        self.line = 0;
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// The data of the next whole event; `None` until more bytes are pushed.
     ///
     /// # Errors
     /// [`Malformed`]; the decoder is of no use afterwards.
-    pub fn push(&mut self, mut bytes: &[u8]) -> Result<(), Malformed> {
-        while let Some(&first) = bytes.first() {
-            if std::mem::take(&mut self.after_cr) && first == b'\n' {
-                bytes = &bytes[1..];
-                continue;
+    pub fn next_event(&mut self) -> Result<Option<&str>, Malformed> {
+        while let Some((start, end)) = self.next_line()? {
+            if start < end {
+                self.read(start, end)?;
+            } else if std::mem::take(&mut self.has_data) {
+                return Ok(Some(&self.data));
             }
-            let Some(end) = bytes.iter().position(|byte| matches!(byte, b'\n' | b'\r')) else {
-                return self.keep(bytes);
-            };
-            self.keep(&bytes[..end])?;
-            self.after_cr = bytes[end] == b'\r';
-            bytes = &bytes[end + 1..];
-            self.end_of_line()?;
         }
-        Ok(())
+        Ok(None)
     }
 
-    /// The data of the next whole event.
-    pub fn next_event(&mut self) -> Option<String> {
-        self.ready.pop_front()
+    fn next_line(&mut self) -> Result<Option<(usize, usize)>, Malformed> {
+        if self.after_cr && self.line < self.buffer.len() {
+            self.after_cr = false;
+            if self.buffer[self.line] == b'\n' {
+                self.line += 1;
+                self.looked = self.line;
+            }
+        }
+        let end = self.buffer[self.looked..].iter().position(|byte| matches!(byte, b'\n' | b'\r'));
+        let Some(end) = end.map(|end| self.looked + end) else {
+            self.looked = self.buffer.len();
+            return if self.fits(self.buffer.len() - self.line) { Ok(None) } else { Err(Malformed::TooLong) };
+        };
+        let line = (self.line, end);
+        self.after_cr = self.buffer[end] == b'\r';
+        self.line = end + 1;
+        self.looked = self.line;
+        if self.fits(line.1 - line.0) { Ok(Some(line)) } else { Err(Malformed::TooLong) }
     }
 
-    fn keep(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
-        let so_far = self.data.as_ref().map_or(0, String::len);
-        if so_far + self.line.len() + bytes.len() > MAX_EVENT {
-            return Err(Malformed::TooLong);
-        }
-        self.line.extend_from_slice(bytes);
-        Ok(())
+    /// Whether so many bytes more are not too many for one event.
+    fn fits(&self, more: usize) -> bool {
+        let so_far = if self.has_data { self.data.len() } else { 0 };
+        so_far + more <= MAX_EVENT
     }
 
-    fn end_of_line(&mut self) -> Result<(), Malformed> {
-        let line = std::mem::take(&mut self.line);
-        if line.is_empty() {
-            self.ready.extend(self.data.take());
-            return Ok(());
-        }
-        let value = match line.strip_prefix(b"data") {
+    fn read(&mut self, start: usize, end: usize) -> Result<(), Malformed> {
+        let value = match self.buffer[start..end].strip_prefix(b"data") {
             Some([]) => &[],
             Some([b':', b' ', value @ ..]) | Some([b':', value @ ..]) => value,
             _ => return Ok(()),
         };
         let value = std::str::from_utf8(value).map_err(|_| Malformed::NotUtf8)?;
-        match &mut self.data {
-            None => self.data = Some(value.to_owned()),
-            Some(data) => {
-                data.push('\n');
-                data.push_str(value);
-            }
+        match self.has_data {
+            true => self.data.push('\n'),
+            false => self.data.clear(),
         }
+        self.has_data = true;
+        self.data.push_str(value);
         Ok(())
     }
 }

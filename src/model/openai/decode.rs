@@ -1,7 +1,12 @@
 //! What servers answer, read with tolerance for everything but a lost end.
 
-use serde::Deserialize;
-use serde_json::Value;
+use std::{fmt, marker::PhantomData};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{SeqAccess, Visitor},
+};
+use serde_json::{Value, value::RawValue};
 
 use crate::{
     domain::{Completion, FinishReason, Usage},
@@ -13,8 +18,8 @@ const MAX_ANSWER: usize = 4 << 20;
 
 /// An answer as far as it has come.
 pub(super) struct Answer {
-    id: String,
-    model: String,
+    id: Repeated,
+    model: Repeated,
     read_chars: usize,
     written_chars: usize,
     usage: Option<Usage>,
@@ -22,28 +27,30 @@ pub(super) struct Answer {
     done: bool,
 }
 
+/// One chunk, as little of it as is needed. What is not needed, or is not what it should be, is kept as
+/// it is written and passed over.
 #[derive(Deserialize)]
-struct Chunk {
-    #[serde(default)]
-    id: Value,
-    #[serde(default)]
-    model: Value,
-    #[serde(default)]
-    choices: Option<Vec<Choice>>,
-    #[serde(default)]
-    usage: Value,
-    #[serde(default)]
-    error: Value,
+struct Chunk<'a> {
+    #[serde(borrow, default)]
+    id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    model: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    choices: Option<First<Choice<'a>>>,
+    #[serde(borrow, default)]
+    usage: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    error: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
-struct Choice {
+struct Choice<'a> {
     #[serde(default)]
     delta: Option<Content>,
     #[serde(default)]
     message: Option<Content>,
-    #[serde(default)]
-    finish_reason: Value,
+    #[serde(borrow, default)]
+    finish_reason: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -52,11 +59,36 @@ struct Content {
     content: Option<String>,
 }
 
+/// The first element of a list; the others are of the same shape and are not kept.
+struct First<T>(Option<T>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for First<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Elements<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Elements<T> {
+            type Value = First<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<First<T>, A::Error> {
+                let first = list.next_element()?;
+                while list.next_element::<T>()?.is_some() {}
+                Ok(First(first))
+            }
+        }
+
+        deserializer.deserialize_seq(Elements(PhantomData))
+    }
+}
+
 impl Answer {
     pub(super) fn new(model: &str, read_chars: usize) -> Self {
         Self {
-            id: String::new(),
-            model: model.to_owned(),
+            id: Repeated::default(),
+            model: Repeated { text: model.to_owned(), ..Repeated::default() },
             read_chars,
             written_chars: 0,
             usage: None,
@@ -99,24 +131,22 @@ impl Answer {
             None => return Err(UpstreamError::unavailable("its answer broke off")),
         };
         let usage = self.usage.unwrap_or_else(|| Usage::estimate(self.read_chars, self.written_chars));
-        Ok(Completion { id: self.id, model: self.model, finish_reason, usage })
+        Ok(Completion { id: self.id.text, model: self.model.text, finish_reason, usage })
     }
 
-    fn read(&mut self, chunk: Chunk) -> Result<Option<String>, UpstreamError> {
-        if !chunk.error.is_null() {
+    fn read(&mut self, chunk: Chunk<'_>) -> Result<Option<String>, UpstreamError> {
+        if chunk.error.is_some() {
             return Err(UpstreamError::unavailable("it reported an error in its answer"));
         }
-        if let Some(id) = chunk.id.as_str() {
-            id.clone_into(&mut self.id);
-        }
-        if let Some(model) = chunk.model.as_str().filter(|model| !model.is_empty()) {
-            model.clone_into(&mut self.model);
-        }
-        self.usage = usage(&chunk.usage).or(self.usage);
+        self.id.note(chunk.id);
+        self.model.note(chunk.model);
+        self.usage = chunk.usage.and_then(usage).or(self.usage);
         // A usage chunk has no choices, and only the first choice is ours.
-        let Some(choice) = chunk.choices.into_iter().flatten().next() else { return Ok(None) };
-        if let Some(reason) = choice.finish_reason.as_str().filter(|reason| !reason.is_empty()) {
-            self.finish_reason = Some(finish_reason(reason));
+        let Some(choice) = chunk.choices.and_then(|choices| choices.0) else { return Ok(None) };
+        let reason =
+            choice.finish_reason.and_then(|reason| serde_json::from_str::<String>(reason.get()).ok());
+        if let Some(reason) = reason.filter(|reason| !reason.is_empty()) {
+            self.finish_reason = Some(finish_reason(&reason));
         }
         let text = choice.delta.or(choice.message).and_then(|content| content.content);
         let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
@@ -128,8 +158,27 @@ impl Answer {
     }
 }
 
+/// A text that every chunk repeats.
+#[derive(Default)]
+struct Repeated {
+    written: String,
+    text: String,
+}
+
+impl Repeated {
+    /// Takes it over when it has changed; what is no text, or an empty one, says nothing.
+    fn note(&mut self, raw: Option<&RawValue>) {
+        let Some(raw) = raw.map(RawValue::get).filter(|raw| *raw != self.written) else { return };
+        raw.clone_into(&mut self.written);
+        if let Some(text) = serde_json::from_str::<String>(raw).ok().filter(|text| !text.is_empty()) {
+            self.text = text;
+        }
+    }
+}
+
 /// Numbers that are no counts are taken as not said.
-fn usage(usage: &Value) -> Option<Usage> {
+fn usage(raw: &RawValue) -> Option<Usage> {
+    let usage: Value = serde_json::from_str(raw.get()).ok()?;
     let count = |name: &str| usage.get(name)?.as_i64().filter(|count| *count >= 0);
     Some(Usage {
         prompt_tokens: count("prompt_tokens")?,

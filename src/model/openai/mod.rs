@@ -82,7 +82,8 @@ impl OpenAi {
     }
 
     async fn post(&self, request: &ChatRequest, renamed: bool) -> Result<Response, Failed> {
-        let body = request::body(&self.config.model, &self.config.system_prompt, request, renamed);
+        let Config { model, system_prompt, .. } = &self.config;
+        let body = request::Body { model, system_prompt, request, renamed };
         let call = traced(self.authorized(Method::POST, &self.completions)?, &request.trace);
         self.upstream.send(call.json(&body)).await
     }
@@ -150,8 +151,8 @@ fn streamed(
         let mut pieces = response.bytes_stream();
         'read: while let Some(piece) = clocks.wait(pieces.next()).await? {
             let Ok(piece) = piece else { break };
-            events.push(&piece).map_err(|e| UpstreamError::unavailable("its answer is malformed").because(e))?;
-            while let Some(event) = events.next_event() {
+            events.push(&piece);
+            while let Some(event) = events.next_event().map_err(malformed)? {
                 if event == "[DONE]" {
                     answer.done();
                     break 'read;
@@ -159,7 +160,7 @@ fn streamed(
                 if event.is_empty() {
                     continue;
                 }
-                if let Some(text) = answer.chunk(&event)? {
+                if let Some(text) = answer.chunk(event)? {
                     clocks.first_token();
                     yield ChatEvent::Delta(text);
                 }
@@ -167,6 +168,10 @@ fn streamed(
         }
         yield ChatEvent::Finished(answer.finish()?);
     }
+}
+
+fn malformed(cause: sse::Malformed) -> UpstreamError {
+    UpstreamError::unavailable("its answer is malformed").because(cause)
 }
 
 fn default_model() -> String {
