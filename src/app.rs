@@ -5,7 +5,6 @@ use std::{fs::DirBuilder, io, net::SocketAddr, os::unix::fs::DirBuilderExt, time
 use secrecy::{ExposeSecret, SecretString};
 use tokio::{net::TcpListener, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tonic::service::Routes;
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
@@ -13,7 +12,7 @@ use crate::{
     config::Config,
     dataset::{Datasets, local::LocalIndexes},
     error::{Cause, Error},
-    grpc::{self, Api},
+    grpc::{self, Api, Stack},
     health,
     identity::{self, Identity},
     model::Models,
@@ -35,7 +34,7 @@ pub struct App {
     /// For Prometheus; `None` when it is off.
     metrics_listener: Option<TcpListener>,
     server: Server,
-    routes: Routes,
+    routes: Stack,
     reporter: HealthReporter,
     store: Store,
     /// Queries, and what ends those that are still running after the grace.
@@ -102,7 +101,7 @@ impl App {
     }
 
     /// The layered stack, for callers in this process.
-    pub fn routes(&self) -> Routes {
+    pub fn routes(&self) -> Stack {
         self.routes.clone()
     }
 

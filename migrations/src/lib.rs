@@ -8,6 +8,7 @@ mod columns;
 mod m0001_catalog;
 mod m0002_documents;
 mod m0003_runtime;
+mod m0004_policy_index;
 
 use sea_orm_migration::prelude::*;
 
@@ -23,6 +24,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0001_catalog::Migration),
             Box::new(m0002_documents::Migration),
             Box::new(m0003_runtime::Migration),
+            Box::new(m0004_policy_index::Migration),
         ]
     }
 }

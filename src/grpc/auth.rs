@@ -12,7 +12,7 @@ use futures_util::future::{BoxFuture, FutureExt};
 use http::{HeaderMap, HeaderName, Request, Response, header::AUTHORIZATION};
 use tokio::sync::Semaphore;
 use tonic::Status;
-use tower::{Layer, Service};
+use tower::Service;
 
 use super::{
     Config, deadline,
@@ -33,32 +33,18 @@ const CALL_LIMIT: Duration = Duration::from_secs(60);
 /// Longest time from a query's headers to those of its answer.
 const QUERY_LIMIT: Duration = Duration::from_secs(3600);
 
-/// Puts [`Auth`] around a stack of services.
-#[derive(Clone)]
-pub(super) struct AuthLayer {
-    identity: Identity,
-    places: Arc<Semaphore>,
-}
-
 /// Authenticates and authorizes every call to our services; health and reflection pass.
 #[derive(Clone)]
-pub(super) struct Auth<S> {
-    layer: AuthLayer,
+pub struct Auth<S> {
+    identity: Identity,
+    /// Of calls whose answer has not begun.
+    places: Arc<Semaphore>,
     inner: S,
 }
 
-impl AuthLayer {
-    pub(super) fn new(identity: Identity, config: &Config) -> Self {
-        let places = Arc::new(Semaphore::new(config.max_waiting));
-        Self { identity, places }
-    }
-}
-
-impl<S> Layer<S> for AuthLayer {
-    type Service = Auth<S>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        Auth { layer: self.clone(), inner }
+impl<S> Auth<S> {
+    pub(super) fn new(inner: S, identity: Identity, config: &Config) -> Self {
+        Self { identity, places: Arc::new(Semaphore::new(config.max_waiting)), inner }
     }
 }
 
@@ -83,7 +69,7 @@ where
         let Some(method) = request.uri().path().strip_prefix(SERVICES).map(str::to_owned) else {
             return inner.call(request).boxed();
         };
-        let AuthLayer { identity, places } = self.layer.clone();
+        let (identity, places) = (self.identity.clone(), Arc::clone(&self.places));
         async move {
             // Free again once the answer begins.
             let Ok(_place) = places.try_acquire() else {

@@ -17,6 +17,9 @@ use serde::{Deserialize, Serialize};
 use tonic::{Request, Status, service::Routes};
 use tonic_health::server::HealthReporter;
 
+pub use auth::Auth;
+pub use observe::Observe;
+pub use padding::Pad;
 pub use status::POLICY_METADATA;
 
 use crate::{
@@ -62,11 +65,14 @@ pub struct Api {
     pub metrics: Metrics,
 }
 
+/// Every service, and what each call passes on its way there.
+pub type Stack = Observe<Pad<Auth<Routes>>>;
+
 /// Every service, behind authentication: what a transport may reach, and all of it.
 ///
 /// # Errors
 /// When our own descriptors do not decode.
-pub fn routes(api: Api) -> Result<(Routes, HealthReporter), Cause> {
+pub fn routes(api: Api) -> Result<(Stack, HealthReporter), Cause> {
     macro_rules! limited {
         ($server:ident) => {
             $server::new(api.clone())
@@ -91,11 +97,8 @@ pub fn routes(api: Api) -> Result<(Routes, HealthReporter), Cause> {
         .add_service(reflection().build_v1()?)
         // What grpcurl asks for up to its version 1.8.
         .add_service(reflection().build_v1alpha()?);
-    let router = services.routes().prepare().into_axum_router();
-    let authenticated = auth::AuthLayer::new(api.identity, &api.config);
-    let layered =
-        router.layer(authenticated).layer(padding::PadLayer).layer(observe::ObserveLayer::new(api.metrics)?);
-    Ok((Routes::from(layered), health_reporter))
+    let authenticated = Auth::new(services.routes().prepare(), api.identity, &api.config);
+    Ok((Observe::new(Pad::new(authenticated), api.metrics)?, health_reporter))
 }
 
 /// The caller that the layer has found. A stack without the layer serves nobody.

@@ -10,12 +10,12 @@ use std::{
     time::Instant,
 };
 
-use futures_util::future::{BoxFuture, FutureExt};
 use http::{HeaderMap, Request, Response};
 use http_body::{Frame, SizeHint};
+use pin_project_lite::pin_project;
 use tonic::body::Body;
-use tower::{Layer, Service};
-use tracing::{Instrument, Span, field::Empty};
+use tower::Service;
+use tracing::{Instrument, Span, field::Empty, instrument::Instrumented};
 
 use crate::{
     proto,
@@ -48,19 +48,13 @@ const CODES: [&str; 17] = [
 ];
 const CANCELLED: &str = CODES[1];
 
-/// Puts [`Observe`] around a stack of services.
+/// Observes every call to the services below.
 #[derive(Clone)]
-pub(super) struct ObserveLayer {
+pub struct Observe<S> {
     metrics: Metrics,
     /// Every method we serve, by path; anything else is `other`, so that nobody can make series.
     methods: Arc<HashMap<String, Arc<str>>>,
     other: Arc<str>,
-}
-
-/// Observes every call.
-#[derive(Clone)]
-pub(super) struct Observe<S> {
-    layer: ObserveLayer,
     inner: S,
 }
 
@@ -80,14 +74,14 @@ struct Observed {
     call: Call,
 }
 
-impl ObserveLayer {
+impl<S> Observe<S> {
     /// # Errors
     /// When our own descriptors do not decode.
-    pub(super) fn new(metrics: Metrics) -> Result<Self, prost::DecodeError> {
+    pub(super) fn new(inner: S, metrics: Metrics) -> Result<Self, prost::DecodeError> {
         let methods = [proto::DESCRIPTORS, tonic_health::pb::FILE_DESCRIPTOR_SET].into_iter();
         let methods = methods.map(paths).collect::<Result<Vec<_>, _>>()?.concat();
         let methods = methods.into_iter().map(|path| (path.clone(), Arc::from(&path[1..]))).collect();
-        Ok(Self { metrics, methods: Arc::new(methods), other: Arc::from("other") })
+        Ok(Self { metrics, methods: Arc::new(methods), other: Arc::from("other"), inner })
     }
 
     fn begin<B>(&self, request: &mut Request<B>) -> Call {
@@ -117,38 +111,43 @@ impl ObserveLayer {
     }
 }
 
-impl<S> Layer<S> for ObserveLayer {
-    type Service = Observe<S>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        Observe { layer: self.clone(), inner }
-    }
-}
-
-impl<S, B, R> Service<Request<B>> for Observe<S>
+impl<S, B> Service<Request<B>> for Observe<S>
 where
-    S: Service<Request<B>, Response = Response<R>, Error = Infallible>,
-    S::Future: Send + 'static,
-    R: http_body::Body<Data = bytes::Bytes> + Send + 'static,
-    R::Error: Into<crate::error::Cause>,
+    S: Service<Request<B>, Response = Response<Body>, Error = Infallible>,
 {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+    type Future = Answering<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let mut call = self.layer.begin(&mut request);
+        let call = self.begin(&mut request);
         let answer = self.inner.call(request).instrument(call.span.clone());
-        async move {
-            let response = answer.await?;
-            call.note(response.headers());
-            Ok(response.map(|body| Body::new(Observed { body: Body::new(body), call })))
-        }
-        .boxed()
+        Answering { answer, call: Some(call) }
+    }
+}
+
+pin_project! {
+    /// A call until its answer begins.
+    pub struct Answering<F> {
+        #[pin]
+        answer: Instrumented<F>,
+        call: Option<Call>,
+    }
+}
+
+impl<F: Future<Output = Result<Response<Body>, Infallible>>> Future for Answering<F> {
+    type Output = Result<Response<Body>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let response = ready!(this.answer.poll(cx))?;
+        let Some(mut call) = this.call.take() else { return Poll::Ready(Ok(response)) };
+        call.note(response.headers());
+        Poll::Ready(Ok(response.map(|body| Body::new(Observed { body, call }))))
     }
 }
 

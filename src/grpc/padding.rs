@@ -13,13 +13,11 @@ use std::{
 };
 
 use bytes::{BufMut, Bytes, BytesMut};
-use futures_util::future::{BoxFuture, FutureExt};
+use futures_util::{FutureExt, future::Map};
 use http::{Request, Response};
 use http_body::{Frame, SizeHint};
 use tonic::body::Body;
-use tower::{Layer, Service};
-
-use crate::error::Cause;
+use tower::Service;
 
 /// The calls whose messages are padded.
 const PATH: &str = "/syft.space.v1.EndpointService/StreamQuery";
@@ -31,52 +29,40 @@ const PREFIX: usize = 5;
 const TAG: u8 = 15 << 3 | 2;
 const ZEROS: [u8; SIZE] = [0; SIZE];
 
-/// Puts [`Pad`] around a stack of services.
+/// Pads what the services below stream.
 #[derive(Clone)]
-pub(super) struct PadLayer;
-
-/// Pads what streams.
-#[derive(Clone)]
-pub(super) struct Pad<S> {
+pub struct Pad<S> {
     inner: S,
 }
 
 struct Padded(Body);
 
-impl<S> Layer<S> for PadLayer {
-    type Service = Pad<S>;
+type Answer = Result<Response<Body>, Infallible>;
 
-    fn layer(&self, inner: S) -> Self::Service {
-        Pad { inner }
+impl<S> Pad<S> {
+    pub(super) fn new(inner: S) -> Self {
+        Self { inner }
     }
 }
 
-impl<S, B, R> Service<Request<B>> for Pad<S>
+impl<S, B> Service<Request<B>> for Pad<S>
 where
-    S: Service<Request<B>, Response = Response<R>, Error = Infallible>,
-    S::Future: Send + 'static,
-    R: http_body::Body<Data = Bytes> + Send + 'static,
-    R::Error: Into<Cause>,
+    S: Service<Request<B>, Response = Response<Body>, Error = Infallible>,
 {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+    type Future = Map<S::Future, fn(Answer) -> Answer>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let streams = request.uri().path() == PATH;
-        let answer = self.inner.call(request);
-        async move {
-            let response = answer.await?.map(Body::new);
-            Ok(match streams {
-                true => response.map(|body| Body::new(Padded(body))),
-                false => response,
-            })
-        }
-        .boxed()
+        let pad: fn(Answer) -> Answer = match request.uri().path() == PATH {
+            true => |answer| answer.map(|response| response.map(|body| Body::new(Padded(body)))),
+            false => |answer| answer,
+        };
+        self.inner.call(request).map(pad)
     }
 }
 

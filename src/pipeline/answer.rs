@@ -52,6 +52,11 @@ impl Draft {
         Ok(())
     }
 
+    /// Whether text is kept back until the answer has been settled.
+    pub(super) fn withholds(&self) -> bool {
+        self.withheld.is_some()
+    }
+
     /// Sends what was withheld.
     pub(super) async fn release(&mut self, turn: &mut Turn, sink: &mut EventSink) -> Result<(), Error> {
         match self.withheld.take() {

@@ -190,8 +190,10 @@ impl Pipeline {
             tracing::warn!(query_id = %turn.query_id, cause = error.cause(), %error, "not settled");
         }
         result.and(settled)?;
-        // Withheld text leaves only now, approved and paid for.
-        cx.bound(draft.release(turn, sink)).await?;
+        if draft.withholds() {
+            // The text leaves only now, approved and paid for.
+            cx.bound(draft.release(turn, sink)).await?;
+        }
         Ok(QueryEvent::Completed(Box::new(Answer {
             query_id: turn.query_id,
             references: None,

@@ -76,23 +76,27 @@ impl Plans {
     /// # Errors
     /// `EndpointNotFound`, `EndpointNotPublished`, `ConfigurationInvalid`, `StoreUnavailable`.
     pub(super) async fn get(&self, call: &Call) -> Result<Arc<Plan>, Error> {
-        let plan = match &self.source {
+        let plan = self.find(call).await?;
+        if plan.published || call.preview { Ok(plan) } else { Err(Error::EndpointNotPublished) }
+    }
+
+    async fn find(&self, call: &Call) -> Result<Arc<Plan>, Error> {
+        match &self.source {
             Source::Fixed(plans) => {
-                plans.get(&call.slug).cloned().ok_or_else(|| Error::EndpointNotFound(call.slug.clone()))?
+                plans.get(&call.slug).cloned().ok_or_else(|| Error::EndpointNotFound(call.slug.clone()))
             }
             Source::Stored { store, registries, cache } => {
                 let tenant = call.caller.tenant().id;
                 let load = async { load(store, registries, tenant, &call.slug).await.map(Arc::new) };
-                match store.feed().catalog_revision() {
-                    None => load.await?,
-                    Some(revision) => {
-                        let loaded = cache.try_get_with((tenant, call.slug.clone(), revision), load).await;
-                        loaded.map_err(|error| shared(&error))?
-                    }
+                let Some(revision) = store.feed().catalog_revision() else { return load.await };
+                let key = (tenant, call.slug.clone(), revision);
+                // Waiting for another's load is dearer than finding what is there.
+                if let Some(plan) = cache.get(&key).await {
+                    return Ok(plan);
                 }
+                cache.try_get_with(key, load).await.map_err(|error| shared(&error))
             }
-        };
-        if plan.published || call.preview { Ok(plan) } else { Err(Error::EndpointNotPublished) }
+        }
     }
 }
 

@@ -1,8 +1,7 @@
 //! One connection, from its handshake to its end.
 
-use std::{pin::pin, time::Duration};
+use std::{convert::Infallible, pin::pin, time::Duration};
 
-use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper_util::{
@@ -17,7 +16,7 @@ use tokio::{
     time::{Instant, sleep_until, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
-use tonic::service::Routes;
+use tonic::body::Body;
 use tower::{Service, ServiceExt};
 
 use super::{
@@ -37,6 +36,23 @@ const CONNECTION_WINDOW: u32 = 4 << 20;
 /// Bytes of HTTP/1 headers are read into a buffer of this size at least.
 const MIN_BUFFER: usize = 8 << 10;
 
+/// What answers the calls of a connection.
+pub trait Serve:
+    Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send>
+    + Clone
+    + Send
+    + 'static
+{
+}
+
+impl<S> Serve for S where
+    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send>
+        + Clone
+        + Send
+        + 'static
+{
+}
+
 /// What all connections of a listener have in common.
 pub(super) struct Connections {
     server: Server,
@@ -54,7 +70,7 @@ impl Connections {
     }
 
     /// Serves one connection until its end, or until told to stop.
-    pub(super) async fn serve(&self, stream: TcpStream, routes: Routes) {
+    pub(super) async fn serve(&self, stream: TcpStream, routes: impl Serve) {
         self.server.metrics.connections.inc();
         let _counted = Counted(&self.server.metrics.connections);
         let deadline = Instant::now() + Duration::from_millis(self.server.config.handshake_timeout_ms);
@@ -86,14 +102,9 @@ impl Connections {
         refuse(&self.server.metrics, reason);
     }
 
-    async fn watch<S, R, B>(&self, stream: S, deadline: Instant, routes: R)
+    async fn watch<S>(&self, stream: S, deadline: Instant, routes: impl Serve)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        R: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
-        R::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-        R::Future: Send,
-        B: hyper::body::Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let stream = Watched::new(stream, deadline, self.server.config.control_frames);
         let verdict = stream.verdict();

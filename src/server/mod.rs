@@ -17,8 +17,8 @@ use tokio::{
     time::sleep,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tonic::service::Routes;
 
+pub use connection::Serve;
 pub use tls::Tls;
 
 use crate::telemetry::{Metrics, metrics::Refused};
@@ -98,7 +98,7 @@ pub struct Server {
 impl Server {
     /// Accepts connections and serves `routes` on each until told to stop. Returns when the last
     /// connection is closed.
-    pub async fn serve(self, listener: TcpListener, routes: Routes, stop: Stop) {
+    pub async fn serve<R: Serve>(self, listener: TcpListener, routes: R, stop: Stop) {
         let tasks = TaskTracker::new();
         let places = Places::new(self.config.max_connections, self.config.max_connections_per_address);
         let connections = Arc::new(Connections::new(self, stop.clone()));

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use syft_endpoints::{
     app::App,
     config::Config,
+    grpc::Stack,
     proto::{
         self, CreateDatasetRequest, CreateEndpointRequest, CreateModelRequest, CreatePolicyRequest, Dataset,
         Endpoint, Model, Policy, StopSequences, StreamQueryRequest,
@@ -17,12 +18,7 @@ use syft_endpoints::{
     telemetry::Metrics,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tonic::{
-    Request, Status, Streaming,
-    metadata::MetadataMap,
-    service::{Interceptor, Routes},
-    transport::Channel,
-};
+use tonic::{Request, Status, Streaming, metadata::MetadataMap, service::Interceptor, transport::Channel};
 
 use super::database::{Database, SECRET_KEY};
 
@@ -36,7 +32,7 @@ pub struct Space {
     pub shutdown: CancellationToken,
     pub running: TaskTracker,
     /// The stack without a socket.
-    pub routes: Routes,
+    pub routes: Stack,
     pub database: Database,
 }
 
