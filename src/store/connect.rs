@@ -9,22 +9,21 @@ use std::{
 use migrations::{Migrator, MigratorTrait};
 use sea_orm::{
     ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, TransactionTrait,
-    sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous},
+    sqlx::{
+        Connection, PgConnection, SqliteConnection,
+        sqlite::{SqliteJournalMode, SqliteSynchronous},
+    },
 };
+use tokio::time::timeout;
 
-use super::Config;
+use super::{Config, pools::Pool};
 use crate::error::Error;
 
 /// Any number that no other program of ours uses: it names the lock around migrations.
 const MIGRATION_LOCK: i64 = 0x5379_6674_4d69_6772;
 
-pub(super) struct Connected {
-    pub(super) read: DatabaseConnection,
-    pub(super) write: DatabaseConnection,
-    pub(super) lock_file: Option<PathBuf>,
-}
-
-pub(super) async fn connect(config: &Config) -> Result<Connected, Error> {
+/// The connections, and the file that serialises the migrations of processes that share a SQLite file.
+pub(super) async fn connect(config: &Config) -> Result<(Pool, Option<PathBuf>), Error> {
     if config.url.starts_with("sqlite:") {
         return connect_sqlite(config).await;
     }
@@ -32,22 +31,41 @@ pub(super) async fn connect(config: &Config) -> Result<Connected, Error> {
         let refused = "the database URL must begin with sqlite: or postgres:";
         return Err(Error::StoreUnavailable(refused.into()));
     }
-    let mut options = options(config, config.max_connections);
-    options.statement_timeout(Duration::from_secs(30));
-    options.map_sqlx_postgres_opts(|options| {
-        options.options([("idle_in_transaction_session_timeout", "10s")]).application_name("syft-endpoints")
-    });
-    let pool = Database::connect(options).await?;
-    Ok(Connected { read: pool.clone(), write: pool, lock_file: None })
+    let pool = Database::connect(postgres_options(config)).await?;
+    Ok((Pool::new(config, pool, None), None))
 }
 
-async fn connect_sqlite(config: &Config) -> Result<Connected, Error> {
+fn postgres_options(config: &Config) -> ConnectOptions {
+    let mut options = options(config, config.max_connections);
+    options.statement_timeout(Duration::from_secs(30));
+    // After a restart of the server every idle connection is dead.
+    options.test_before_acquire_if_idle_for(Duration::from_secs(1));
+    options.map_sqlx_postgres_opts(|options| {
+        // A transaction whose client has gone silent ends, and with it its locks; those who wait for
+        // them stop waiting before their own callers do.
+        let limits = [("idle_in_transaction_session_timeout", "5s"), ("lock_timeout", "4s")];
+        options.options(limits).application_name("syft-endpoints")
+    });
+    options.map_sqlx_postgres_pool_opts(|options| {
+        options.after_release(|connection, _| Box::pin(async move { Ok(is_quiet(connection).await) }))
+    });
+    options
+}
+
+/// Whether a connection has nothing to say any more, after a moment's patience. One that was dropped in
+/// the middle of a statement has, and may never say it: sqlx would wait for ever before it lets anybody
+/// have it, or its place. Costs nothing for the others: no word is sent.
+async fn is_quiet(connection: &mut PgConnection) -> bool {
+    matches!(timeout(Duration::from_secs(2), connection.flush()).await, Ok(Ok(())))
+}
+
+async fn connect_sqlite(config: &Config) -> Result<(Pool, Option<PathBuf>), Error> {
     let path = config.url.trim_start_matches("sqlite:").trim_start_matches("//");
     let path = path.split('?').next().unwrap_or_default().to_owned();
     if path == ":memory:" {
         // Every connection to `:memory:` is a database of its own: one serves for everything.
         let only = Database::connect(sqlite_options(config, 1, true)).await?;
-        return Ok(Connected { read: only.clone(), write: only, lock_file: None });
+        return Ok((Pool::new(config, only, None), None));
     }
     let lock_file = PathBuf::from(format!("{path}.lock"));
     // The switch to WAL does not wait for other processes, whatever the busy timeout says.
@@ -55,12 +73,13 @@ async fn connect_sqlite(config: &Config) -> Result<Connected, Error> {
     let write = Database::connect(sqlite_options(config, 1, false)).await?;
     let read = Database::connect(sqlite_options(config, config.max_connections.min(8), false)).await?;
     drop(alone);
-    Ok(Connected { read, write, lock_file: Some(lock_file) })
+    Ok((Pool::new(config, read, Some(write)), Some(lock_file)))
 }
 
 fn sqlite_options(config: &Config, connections: u32, in_memory: bool) -> ConnectOptions {
     let mut options = options(config, connections);
     options.min_connections(1);
+    options.test_before_acquire_if_idle_for(Duration::from_secs(30));
     options.map_sqlx_sqlite_opts(move |options| {
         let options = options
             .create_if_missing(true)
@@ -72,8 +91,20 @@ fn sqlite_options(config: &Config, connections: u32, in_memory: bool) -> Connect
     });
     if in_memory {
         options.idle_timeout(None).max_lifetime(None);
+    } else {
+        options.map_sqlx_sqlite_pool_opts(|options| {
+            options.after_release(|connection, _| Box::pin(async move { Ok(!is_astray(connection).await) }))
+        });
     }
     options
+}
+
+/// Whether a connection takes itself to be in a transaction that nobody has any more. SQLite ends a
+/// transaction by itself when the disk is full; sqlx goes on counting it, and would take the commit of
+/// the next for the release of a savepoint, which commits nothing.
+async fn is_astray(connection: &mut SqliteConnection) -> bool {
+    // A rollback may be on its way; the ping arrives behind it.
+    connection.is_in_transaction() && (connection.ping().await.is_err() || connection.is_in_transaction())
 }
 
 fn options(config: &Config, connections: u32) -> ConnectOptions {
@@ -81,7 +112,6 @@ fn options(config: &Config, connections: u32) -> ConnectOptions {
     options
         .max_connections(connections.max(1))
         .acquire_timeout(Duration::from_millis(config.acquire_timeout_ms))
-        .test_before_acquire_if_idle_for(Duration::from_secs(30))
         .sqlx_logging(false);
     options
 }
@@ -95,7 +125,8 @@ pub(super) async fn migrate(write: &DatabaseConnection, lock_file: Option<&Path>
         let lock = format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK})");
         holder
             .execute_unprepared(
-                "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0",
+                "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; \
+                 SET LOCAL idle_in_transaction_session_timeout = 0",
             )
             .await?;
         holder.execute_unprepared(&lock).await?;

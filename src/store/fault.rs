@@ -1,7 +1,10 @@
 //! What the database's errors mean to a caller. Trouble with the database is never the caller's
 //! fault and never a fault of ours: it is `StoreUnavailable`, unless a constraint spoke.
 
-use sea_orm::{DbErr, RuntimeErr, SqlErr};
+use sea_orm::{
+    ConnAcquireErr, DbErr, RuntimeErr, SqlErr,
+    sqlx::{error::DatabaseError, sqlite::SqliteError},
+};
 
 use crate::error::{Error, Resource};
 
@@ -27,12 +30,41 @@ pub(super) fn taken(error: DbErr, resource: Resource, name: &str) -> Error {
 /// Whether a foreign key refused.
 pub(super) fn is_foreign_key(error: &DbErr) -> bool {
     // RESTRICT has codes of its own, which sea-orm does not know.
-    let code = match error {
-        DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error)) => {
-            error.as_database_error().and_then(|error| error.code())
-        }
-        _ => None,
-    };
+    let code = refusal(error).and_then(DatabaseError::code);
     matches!(error.sql_err(), Some(SqlErr::ForeignKeyConstraintViolation(_)))
         || code.is_some_and(|code| code == "1811" || code == "23001")
+}
+
+/// What a transaction ends with whose connections were replaced before it committed.
+pub(super) fn replaced() -> Error {
+    Error::StoreUnavailable(DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed).into())
+}
+
+/// Whether a transaction has done nothing and may succeed if it is repeated: it lost a race with another,
+/// or its connections were replaced.
+pub(super) fn is_passing(error: &Error) -> bool {
+    let Error::StoreUnavailable(cause) = error else { return false };
+    let Some(error) = cause.downcast_ref() else { return false };
+    if let DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed) = error {
+        return true;
+    }
+    let Some((refusal, code)) = refusal(error).and_then(|refusal| Some((refusal, refusal.code()?))) else {
+        return false;
+    };
+    if refusal.try_downcast_ref::<SqliteError>().is_some() {
+        // BUSY and LOCKED, with all that extends them.
+        return code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 5 | 6));
+    }
+    // A serialization failure, a deadlock.
+    code == "40001" || code == "40P01"
+}
+
+/// What the database itself said.
+fn refusal(error: &DbErr) -> Option<&dyn DatabaseError> {
+    match error {
+        DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error)) => {
+            error.as_database_error()
+        }
+        _ => None,
+    }
 }

@@ -109,10 +109,8 @@ pub(super) async fn announce(
 pub(super) async fn follow(store: &Store, shutdown: CancellationToken) {
     let mut listener = None;
     loop {
-        match timeout(STALE_AFTER, read(store)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(cause = error.cause(), "cannot read the change feed"),
-            Err(_) => tracing::warn!("the database does not answer the change feed"),
+        if let Err(error) = read(store).await {
+            tracing::warn!(cause = error.cause(), "cannot read the change feed");
         }
         tokio::select! {
             () = shutdown.cancelled() => return,
@@ -136,8 +134,8 @@ async fn read(store: &Store) -> Result<(), Error> {
     Ok(())
 }
 
-/// Returns when something may have changed. A listener that breaks is made anew; the poll covers for
-/// it meanwhile.
+/// Returns when something may have changed. A listener that breaks, or whose connections have been
+/// replaced, is made anew; the poll covers for it meanwhile.
 async fn woken(store: &Store, listener: &mut Option<PgListener>) {
     let interval = store.poll_interval();
     if store.backend() != DbBackend::Postgres {
@@ -145,7 +143,7 @@ async fn woken(store: &Store, listener: &mut Option<PgListener>) {
     }
     let Some(listening) = listener else {
         tokio::time::sleep(interval).await;
-        *listener = listen(store).await;
+        *listener = timeout(STALE_AFTER, listen(store)).await.ok().flatten();
         return;
     };
     if let Ok(Err(error)) = timeout(interval, listening.recv()).await {
@@ -155,8 +153,8 @@ async fn woken(store: &Store, listener: &mut Option<PgListener>) {
 }
 
 async fn listen(store: &Store) -> Option<PgListener> {
-    let pool = store.inner.read.get_postgres_connection_pool();
-    let mut listener = PgListener::connect_with(pool).await.ok()?;
+    let pool = store.inner.pools.current();
+    let mut listener = PgListener::connect_with(pool.writer().get_postgres_connection_pool()).await.ok()?;
     listener.listen(CHANNEL).await.ok()?;
     Some(listener)
 }

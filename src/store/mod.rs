@@ -17,28 +17,35 @@ mod feed;
 mod leases;
 mod plans;
 mod policies;
+mod pools;
 mod rates;
 mod records;
 mod seal;
 mod tenants;
 mod upkeep;
+mod watchdog;
+mod write;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
-
-use futures_util::future::BoxFuture;
-use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, SqliteTransactionMode, Statement,
-    TransactionOptions, TransactionTrait,
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
+
+use sea_orm::{ConnectionTrait, DbBackend, Statement};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use documents::VersionedDocument;
 pub use feed::Feed;
 pub use leases::Lease;
 pub use plans::StoredPlan;
+pub use pools::PoolStatus;
 pub use rates::{Admission, RateCounters, Slot, Window};
 pub use records::{QueryRecord, Recorder};
 pub use seal::{BadKey, SecretBox};
@@ -68,8 +75,8 @@ impl Default for Config {
     }
 }
 
-/// How long a write is waited for. It may still be committed after that.
-const WRITE_LIMIT: Duration = Duration::from_secs(15);
+/// How long the database is waited for.
+const LIMIT: Duration = Duration::from_secs(15);
 
 /// The database. Clones share it.
 #[derive(Clone)]
@@ -78,12 +85,13 @@ pub struct Store {
 }
 
 struct Inner {
-    read: DatabaseConnection,
-    /// On SQLite a pool of one: writers queue here instead of failing on the file's lock.
-    write: DatabaseConnection,
+    pools: pools::Pools,
     secrets: SecretBox,
     feed: Feed,
     tasks: TaskTracker,
+    /// One for each write that runs or waits.
+    places: Arc<Semaphore>,
+    records_lost: Arc<AtomicU64>,
     /// Ends the writers that serve a queue, once their queues are empty.
     closing: CancellationToken,
     config: Config,
@@ -98,13 +106,14 @@ impl Store {
     /// `StoreUnavailable` when the database cannot be reached or the URL is neither SQLite's nor
     /// Postgres'.
     pub async fn connect(config: Config, secrets: SecretBox) -> Result<Self, Error> {
-        let connect::Connected { read, write, lock_file } = connect::connect(&config).await?;
+        let (pool, lock_file) = connect::connect(&config).await?;
         let inner = Inner {
-            read,
-            write,
+            pools: pools::Pools::new(config.clone(), pool),
             secrets,
             feed: Feed::default(),
             tasks: TaskTracker::new(),
+            places: Arc::new(Semaphore::new(write::PLACES)),
+            records_lost: Arc::default(),
             closing: CancellationToken::new(),
             config,
             lock_file,
@@ -117,14 +126,16 @@ impl Store {
     /// # Errors
     /// `StoreUnavailable`, with the migration's own error as the cause.
     pub async fn migrate(&self) -> Result<(), Error> {
-        connect::migrate(&self.inner.write, self.inner.lock_file.as_deref()).await
+        connect::migrate(self.inner.pools.current().writer(), self.inner.lock_file.as_deref()).await
     }
 
-    /// Follows what other replicas change and keeps the tables swept, until `shutdown`. Started once,
-    /// after the migrations.
+    /// Follows what other replicas change, keeps the tables swept and replaces dead connections, until
+    /// `shutdown`. Started once, after the migrations.
     pub fn follow(&self, shutdown: CancellationToken) {
         let (store, token) = (self.clone(), shutdown.clone());
         self.inner.tasks.spawn(async move { feed::follow(&store, token).await });
+        let (store, token) = (self.clone(), shutdown.clone());
+        self.inner.tasks.spawn(async move { watchdog::run(&store, token).await });
         let store = self.clone();
         self.inner.tasks.spawn(async move { upkeep::run(&store, shutdown).await });
     }
@@ -149,65 +160,30 @@ impl Store {
         self.inner.closing.cancel();
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
-        for pool in [&self.inner.write, &self.inner.read] {
-            if let Err(error) = pool.close_by_ref().await {
-                tracing::warn!(%error, "a database pool did not close");
-            }
-        }
+        self.inner.pools.current().close().await;
     }
 
-    /// Runs `work` in a transaction, on a task that no caller can cancel.
-    async fn write<T: Send + 'static>(&self, work: impl Work<T>) -> Result<T, Error> {
-        let store = self.clone();
-        let task = self.inner.tasks.spawn(async move { store.transact(work).await });
-        match tokio::time::timeout(WRITE_LIMIT, task).await {
-            Ok(done) => done.map_err(Error::internal)?,
-            // The task goes on: a transaction must not be dropped.
-            Err(_) => Err(Error::StoreUnavailable("a write takes too long".into())),
-        }
+    /// Connections that exist now.
+    pub fn pool_status(&self) -> PoolStatus {
+        self.inner.pools.current().status()
     }
 
-    /// As [`Store::write`], for what plans and keys are made of: every replica drops what it cached
-    /// once the transaction is committed, this one before the call returns.
-    async fn change<T: Send + 'static>(&self, work: impl Work<T>) -> Result<T, Error> {
-        let backend = self.backend();
-        let announced = self.write(move |txn| {
-            Box::pin(async move {
-                let done = work(txn).await?;
-                Ok((done, feed::announce(txn, backend, feed::CATALOG).await?))
-            })
-        });
-        let (done, revision) = announced.await?;
-        self.inner.feed.advance_catalog(revision);
-        Ok(done)
+    /// How often dead connections have been replaced.
+    pub fn pool_rebuilds(&self) -> u64 {
+        self.inner.pools.rebuilds()
     }
 
-    async fn transact<T>(&self, work: impl Work<T>) -> Result<T, Error> {
-        let immediate = TransactionOptions {
-            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-            ..TransactionOptions::default()
-        };
-        let txn = self.inner.write.begin_with_options(immediate).await?;
-        match work(&txn).await {
-            Ok(done) => {
-                txn.commit().await?;
-                Ok(done)
-            }
-            Err(error) => {
-                if let Err(failed) = txn.rollback().await {
-                    tracing::debug!(error = %failed, "a transaction was not rolled back by hand");
-                }
-                Err(error)
-            }
-        }
+    /// How many query records could not be kept.
+    pub fn records_lost(&self) -> u64 {
+        self.inner.records_lost.load(Ordering::Relaxed)
     }
 
-    fn reader(&self) -> &DatabaseConnection {
-        &self.inner.read
+    fn reader(&self) -> &impl ConnectionTrait {
+        &self.inner.pools
     }
 
     fn backend(&self) -> DbBackend {
-        self.inner.write.get_database_backend()
+        self.inner.pools.get_database_backend()
     }
 
     /// Seals a text that a client carries for us, such as the token of a page.
@@ -246,17 +222,6 @@ impl Store {
     fn poll_interval(&self) -> Duration {
         Duration::from_millis(self.inner.config.poll_interval_ms)
     }
-}
-
-/// What runs inside a transaction.
-trait Work<T>:
-    for<'t> FnOnce(&'t DatabaseTransaction) -> BoxFuture<'t, Result<T, Error>> + Send + 'static
-{
-}
-
-impl<T, F> Work<T> for F where
-    F: for<'t> FnOnce(&'t DatabaseTransaction) -> BoxFuture<'t, Result<T, Error>> + Send + 'static
-{
 }
 
 /// Now, as both databases can keep it: SQLite would keep nanoseconds, Postgres drops them.
