@@ -1,5 +1,9 @@
 //! Trouble with the database is UNAVAILABLE, never the caller's fault and never INTERNAL, and it passes.
 
+mod load;
+mod restart;
+mod silent_stall;
+
 use sea_orm::{ConnectionTrait, Database as SeaOrm};
 use tonic::Code;
 

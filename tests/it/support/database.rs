@@ -1,5 +1,7 @@
 //! Real databases, one a test.
 
+pub mod cluster;
+
 use sea_orm::{ConnectionTrait, Database as SeaOrm, DatabaseConnection};
 use syft_endpoints::{
     domain::{Configuration, NewAttachment, NewEndpoint, ResponseType, Tenant},
@@ -29,8 +31,13 @@ impl Database {
         let cluster = std::env::var("SYFT_TEST_POSTGRES_URL").expect(
             "SYFT_TEST_POSTGRES_URL is not set: run tests/run, which starts a PostgreSQL for the tests",
         );
+        Self::postgres_on(&cluster).await
+    }
+
+    /// A new database of this cluster.
+    async fn postgres_on(cluster: &str) -> Self {
         let name = format!("t{}", uuid::Uuid::now_v7().simple());
-        let admin = SeaOrm::connect(&cluster).await.unwrap();
+        let admin = SeaOrm::connect(cluster).await.unwrap();
         admin.execute_unprepared(&format!("CREATE DATABASE {name}")).await.unwrap();
         admin.close().await.unwrap();
         let (server, _) = cluster.rsplit_once('/').unwrap();
