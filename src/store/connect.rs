@@ -15,6 +15,7 @@ use sea_orm::{
     },
 };
 use tokio::time::timeout;
+use uuid::Uuid;
 
 use super::{Config, pools::Pool};
 use crate::error::Error;
@@ -31,20 +32,26 @@ pub(super) async fn connect(config: &Config) -> Result<(Pool, Option<PathBuf>), 
         let refused = "the database URL must begin with sqlite: or postgres:";
         return Err(Error::StoreUnavailable(refused.into()));
     }
-    let pool = Database::connect(postgres_options(config)).await?;
-    Ok((Pool::new(config, pool, None), None))
+    let name = format!("syft-endpoints {}", Uuid::now_v7().simple());
+    let pool = Database::connect(postgres_options(config, name.clone())).await?;
+    Ok((Pool::new(name, patience(config), pool), None))
 }
 
-fn postgres_options(config: &Config) -> ConnectOptions {
+/// How long an answer may take before its absence is a sign: longer than the wait for a connection.
+fn patience(config: &Config) -> Duration {
+    Duration::from_millis(config.acquire_timeout_ms) + Duration::from_secs(2)
+}
+
+fn postgres_options(config: &Config, name: String) -> ConnectOptions {
     let mut options = options(config, config.max_connections);
     options.statement_timeout(Duration::from_secs(30));
     // After a restart of the server every idle connection is dead.
     options.test_before_acquire_if_idle_for(Duration::from_secs(1));
-    options.map_sqlx_postgres_opts(|options| {
+    options.map_sqlx_postgres_opts(move |options| {
         // A transaction whose client has gone silent ends, and with it its locks; those who wait for
         // them stop waiting before their own callers do.
         let limits = [("idle_in_transaction_session_timeout", "5s"), ("lock_timeout", "4s")];
-        options.options(limits).application_name("syft-endpoints")
+        options.options(limits).application_name(&name)
     });
     options.map_sqlx_postgres_pool_opts(|options| {
         options.after_release(|connection, _| Box::pin(async move { Ok(is_quiet(connection).await) }))
@@ -65,7 +72,7 @@ async fn connect_sqlite(config: &Config) -> Result<(Pool, Option<PathBuf>), Erro
     if path == ":memory:" {
         // Every connection to `:memory:` is a database of its own: one serves for everything.
         let only = Database::connect(sqlite_options(config, 1, true)).await?;
-        return Ok((Pool::new(config, only, None), None));
+        return Ok((Pool::new(path, patience(config), only), None));
     }
     let lock_file = PathBuf::from(format!("{path}.lock"));
     // The switch to WAL does not wait for other processes, whatever the busy timeout says.
@@ -73,7 +80,7 @@ async fn connect_sqlite(config: &Config) -> Result<(Pool, Option<PathBuf>), Erro
     let write = Database::connect(sqlite_options(config, 1, false)).await?;
     let read = Database::connect(sqlite_options(config, config.max_connections.min(8), false)).await?;
     drop(alone);
-    Ok((Pool::new(config, read, Some(write)), Some(lock_file)))
+    Ok((Pool::new(path, patience(config), read).with_writer(write), Some(lock_file)))
 }
 
 fn sqlite_options(config: &Config, connections: u32, in_memory: bool) -> ConnectOptions {

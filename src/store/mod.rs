@@ -173,6 +173,11 @@ impl Store {
         self.inner.pools.rebuilds()
     }
 
+    /// Writes that run or wait for a connection.
+    pub fn writes_in_flight(&self) -> usize {
+        write::PLACES - self.inner.places.available_permits()
+    }
+
     /// How many query records could not be kept.
     pub fn records_lost(&self) -> u64 {
         self.inner.records_lost.load(Ordering::Relaxed)

@@ -2,8 +2,8 @@
 //!
 //! A server can fall silent without closing its sockets: a network that swallows packets, a backend
 //! that is stopped. Every connection then waits for an answer, and sqlx's pool counts them as in use
-//! for ever. So what runs here is watched; [`Pools::rebuild`] puts new connections in the place of dead
-//! ones. A read that waits at that moment is asked again on the new ones.
+//! for ever. So what runs here is watched, and [`Pools::replace_dead`] puts new connections in the place
+//! of dead ones. A read that waits at that moment is asked again on the new ones.
 
 use std::{
     pin::pin,
@@ -25,7 +25,7 @@ use super::{Config, LIMIT, connect};
 use crate::error::Error;
 
 /// How long a commit on dead connections is waited for. Nobody knows then whether it happened.
-const COMMIT_GRACE: Duration = Duration::from_secs(5);
+const COMMIT_GRACE: Duration = Duration::from_secs(3);
 /// How long the end of connections is waited for. What still hangs then ends with its socket.
 const CLOSING: Duration = Duration::from_secs(10);
 
@@ -38,6 +38,8 @@ pub(super) struct Pools {
 
 /// Connections that live and die together.
 pub(super) struct Pool {
+    /// What the server calls them.
+    name: String,
     read: DatabaseConnection,
     /// On SQLite a pool of one: writers queue here instead of failing on the file's lock. `None` when
     /// there is one pool for everything.
@@ -80,16 +82,25 @@ impl Pools {
         self.rebuilds.load(Ordering::Relaxed)
     }
 
-    /// Connects anew and lets everybody use the new connections. Returns the old ones, to be closed.
+    /// Connects anew if something looks dead, and if it is lets everybody use the new connections.
+    /// Returns the old ones then, to be closed.
     ///
     /// # Errors
     /// `StoreUnavailable`: the database itself is down. Nothing is replaced then.
-    pub(super) async fn rebuild(&self) -> Result<Arc<Pool>, Error> {
-        let mut new = Arc::new(connect::connect(&self.config).await?.0);
-        std::mem::swap(&mut *self.current.write().unwrap_or_else(PoisonError::into_inner), &mut new);
+    pub(super) async fn replace_dead(&self) -> Result<Option<Arc<Pool>>, Error> {
+        let old = self.current();
+        if !old.looks_dead() {
+            return Ok(None);
+        }
+        let new = Arc::new(connect::connect(&self.config).await?.0);
+        if !old.is_dead(new.works_on(&old.name).await?) {
+            new.close().await;
+            return Ok(None);
+        }
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = new;
         self.rebuilds.fetch_add(1, Ordering::Relaxed);
-        new.retire();
-        Ok(new)
+        old.retire();
+        Ok(Some(old))
     }
 
     /// Asks the database what may be asked twice.
@@ -152,15 +163,20 @@ impl ConnectionTrait for Pools {
 }
 
 impl Pool {
-    pub(super) fn new(config: &Config, read: DatabaseConnection, write: Option<DatabaseConnection>) -> Self {
+    /// `patience` is longer than the wait for a connection.
+    pub(super) fn new(name: String, patience: Duration, read: DatabaseConnection) -> Self {
         let signs = Signs {
-            patience: Duration::from_millis(config.acquire_timeout_ms) + Duration::from_secs(2),
+            patience,
             begun: Instant::now(),
             answered: AtomicU64::new(0),
             gave_up: AtomicU64::new(0),
             silent: TaskTracker::new(),
         };
-        Self { read, write, replaced: CancellationToken::new(), signs }
+        Self { name, read, write: None, replaced: CancellationToken::new(), signs }
+    }
+
+    pub(super) fn with_writer(self, write: DatabaseConnection) -> Self {
+        Self { write: Some(write), ..self }
     }
 
     pub(super) fn writer(&self) -> &DatabaseConnection {
@@ -186,17 +202,30 @@ impl Pool {
         sign.store(self.signs.now(), Ordering::Relaxed);
     }
 
-    /// Whether these connections are dead rather than busy: two signs of three. One sign alone is what
-    /// a slow statement, a crowd of callers or nobody at all look like.
-    pub(super) fn is_dead(&self) -> bool {
-        let (now, patience) = (self.signs.now(), millis(self.signs.patience));
-        let since = |moment: &AtomicU64| now.saturating_sub(moment.load(Ordering::Relaxed));
-        let signs = [
-            !self.signs.silent.is_empty(),
-            self.signs.gave_up.load(Ordering::Relaxed) > 0 && since(&self.signs.gave_up) < patience,
-            since(&self.signs.answered) >= patience,
-        ];
-        signs.into_iter().filter(|sign| *sign).count() >= 2
+    /// Whether somebody waits for longer than should be. A crowd that waits for connections while others
+    /// are answered is only a crowd.
+    fn looks_dead(&self) -> bool {
+        let gave_up = self.signs.gave_up.load(Ordering::Relaxed);
+        let recently = gave_up > 0 && self.signs.since(gave_up) < self.signs.patience;
+        !self.signs.silent.is_empty() || (recently && self.signs.unheard() >= self.signs.patience)
+    }
+
+    /// Whether some of these connections are dead rather than slow, given how many the server works on.
+    /// A process that was stopped in the middle of a statement seems to work for ever; so when nobody at
+    /// all is answered, that does not count in the end.
+    fn is_dead(&self, worked_on: usize) -> bool {
+        worked_on < self.signs.silent.len().max(1) || self.signs.unheard() >= 2 * self.signs.patience
+    }
+
+    /// On how many of the connections with that name the server has been working for some time.
+    async fn works_on(&self, name: &str) -> Result<usize, DbErr> {
+        let sql = "SELECT count(*) AS n FROM pg_stat_activity WHERE application_name = $1 \
+                   AND xact_start < clock_timestamp() - interval '1.5 s' \
+                   AND (state = 'active' OR state_change > clock_timestamp() - interval '1 s')";
+        let ask = Statement::from_sql_and_values(DbBackend::Postgres, sql, [name.into()]);
+        let row = self.read.query_one_raw(ask).await?;
+        let count: i64 = row.map_or(Ok(0), |row| row.try_get("", "n"))?;
+        Ok(usize::try_from(count).unwrap_or(0))
     }
 
     /// Returns when others have taken the place of these connections.
@@ -250,10 +279,15 @@ impl Pool {
 
 impl Signs {
     fn now(&self) -> u64 {
-        millis(self.begun.elapsed())
+        u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
-}
 
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+    fn since(&self, moment: u64) -> Duration {
+        Duration::from_millis(self.now().saturating_sub(moment))
+    }
+
+    /// How long nothing has been answered.
+    fn unheard(&self) -> Duration {
+        self.since(self.answered.load(Ordering::Relaxed))
+    }
 }

@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 use super::Store;
 
 const INTERVAL: Duration = Duration::from_millis(500);
-/// How long new connections are tried for at a time.
-const ATTEMPT: Duration = Duration::from_secs(3);
+/// How long a look takes at most.
+const LOOK: Duration = Duration::from_secs(3);
 
 /// Watches until `shutdown`.
 pub(super) async fn run(store: &Store, shutdown: CancellationToken) {
@@ -19,16 +19,15 @@ pub(super) async fn run(store: &Store, shutdown: CancellationToken) {
         return;
     }
     while shutdown.run_until_cancelled(tokio::time::sleep(INTERVAL)).await.is_some() {
-        if store.inner.pools.current().is_dead() {
-            shutdown.run_until_cancelled(replace(store)).await;
-        }
+        shutdown.run_until_cancelled(look(store)).await;
     }
 }
 
-async fn replace(store: &Store) {
-    match timeout(ATTEMPT, store.inner.pools.rebuild()).await {
-        Ok(Ok(dead)) => {
-            tracing::warn!("the connections to the database had fallen silent; there are new ones");
+async fn look(store: &Store) {
+    match timeout(LOOK, store.inner.pools.replace_dead()).await {
+        Ok(Ok(None)) => {}
+        Ok(Ok(Some(dead))) => {
+            tracing::warn!("connections to the database have fallen silent; there are new ones");
             let closing = store.inner.closing.clone();
             store.inner.tasks.spawn(async move { closing.run_until_cancelled(dead.close()).await });
         }

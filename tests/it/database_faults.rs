@@ -1,8 +1,11 @@
 //! Trouble with the database is UNAVAILABLE, never the caller's fault and never INTERNAL, and it passes.
 
+mod conflicts;
+mod disk_full;
 mod load;
 mod restart;
 mod silent_stall;
+mod two_processes;
 
 use sea_orm::{ConnectionTrait, Database as SeaOrm};
 use tonic::Code;

@@ -3,6 +3,7 @@
 mod cancelled_writes;
 mod catalog;
 mod changes;
+mod crowds;
 mod leases;
 mod migrations;
 mod secrets;

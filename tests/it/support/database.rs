@@ -1,6 +1,7 @@
 //! Real databases, one a test.
 
 pub mod cluster;
+pub mod wire;
 
 use sea_orm::{ConnectionTrait, Database as SeaOrm, DatabaseConnection};
 use syft_endpoints::{

@@ -77,7 +77,7 @@ impl Cluster {
 
     async fn pids(&self, outside: &DatabaseConnection, which: &str) -> Vec<String> {
         let sql = format!(
-            "SELECT pid FROM pg_stat_activity WHERE application_name = 'syft-endpoints' \
+            "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'syft-endpoints %' \
              AND backend_type = 'client backend' {which}"
         );
         let rows = Statement::from_string(outside.get_database_backend(), sql);
