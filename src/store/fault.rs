@@ -48,15 +48,27 @@ pub(super) fn is_passing(error: &Error) -> bool {
     if let DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed) = error {
         return true;
     }
-    let Some((refusal, code)) = refusal(error).and_then(|refusal| Some((refusal, refusal.code()?))) else {
-        return false;
-    };
+    let Some(refusal) = refusal(error) else { return false };
+    let code = refusal.code().unwrap_or_default();
     if refusal.try_downcast_ref::<SqliteError>().is_some() {
         // BUSY and LOCKED, with all that extends them.
         return code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 5 | 6));
     }
     // A serialization failure, a deadlock.
     code == "40001" || code == "40P01"
+}
+
+/// Whether the database refused the values themselves, and always will.
+pub(super) fn is_refused(error: &Error) -> bool {
+    let Error::StoreUnavailable(cause) = error else { return matches!(error, Error::Internal(_)) };
+    let Some(refusal) = cause.downcast_ref().and_then(refusal) else { return false };
+    let code = refusal.code().unwrap_or_default();
+    if refusal.try_downcast_ref::<SqliteError>().is_some() {
+        // TOOBIG, CONSTRAINT, MISMATCH.
+        return code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 18..=20));
+    }
+    // A data exception, a constraint.
+    code.starts_with("22") || code.starts_with("23")
 }
 
 /// What the database itself said.

@@ -11,9 +11,12 @@
 
 mod ledger;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
 use uuid::Uuid;
 
 use super::Store;
@@ -22,8 +25,10 @@ use crate::{domain::PolicyId, error::Error};
 /// Requests committed together at most.
 const BATCH: usize = 64;
 
-/// How long a batch is waited for: one stalled connection must not hold every caller up.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a batch is waited for: one stalled transaction must not hold every caller up.
+const BATCH_LIMIT: Duration = Duration::from_secs(5);
+/// How long a caller waits, with all that wait before it: less than a policy's hook may take.
+const PATIENCE: Duration = Duration::from_secs(8);
 
 /// One limit that a request must pass.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,38 +83,43 @@ impl RateCounters {
         Self { requests }
     }
 
-    /// Takes one slot in each window, or none. What has been asked is counted even if the caller goes
-    /// away. Costs one transaction a batch.
+    /// Takes one slot in each window, or none. What a caller is granted who has gone away is given back.
+    /// Costs one transaction a batch.
     ///
     /// # Errors
-    /// `StoreUnavailable`; nothing has been taken then.
+    /// `StoreUnavailable`. If the database was slow rather than absent, slots may count as spent.
     pub async fn admit(&self, windows: Vec<Window>) -> Result<Admission, Error> {
         let (reply, answer) = oneshot::channel();
         let gone = || Error::StoreUnavailable("the rate counters have stopped".into());
-        self.requests.send(Request::Admit(windows, reply)).await.map_err(|_| gone())?;
-        answer.await.map_err(|_| gone())?
+        let asked = async {
+            self.requests.send(Request::Admit(windows, reply)).await.map_err(|_| gone())?;
+            answer.await.map_err(|_| gone())?
+        };
+        timeout(PATIENCE, asked).await.unwrap_or_else(|_| Err(late()))
     }
 
     /// Gives slots back, soon. Lost only if the database fails: the slots then count as spent.
     pub async fn give_back(&self, slots: Vec<Slot>) {
-        if self.requests.send(Request::Return(slots)).await.is_err() {
-            tracing::warn!("a rate-limit slot was not given back: the counters have stopped");
+        if self.requests.send_timeout(Request::Return(slots), PATIENCE).await.is_err() {
+            tracing::warn!("a rate-limit slot was not given back");
         }
     }
 }
 
 async fn serve(store: Store, mut inbox: mpsc::Receiver<Request>) {
+    let mut returned = Vec::new();
     loop {
         let batch = store.next_batch(&mut inbox, BATCH).await;
         if batch.is_empty() {
             return;
         }
-        commit(&store, batch).await;
+        returned = commit(&store, batch, returned).await;
     }
 }
 
-async fn commit(store: &Store, batch: Vec<Request>) {
-    let (mut asked, mut replies, mut returned) = (Vec::new(), Vec::new(), Vec::new());
+/// Decides a batch, and returns the slots that nobody was there to take.
+async fn commit(store: &Store, batch: Vec<Request>, mut returned: Vec<Slot>) -> Vec<Slot> {
+    let (mut asked, mut replies) = (Vec::new(), Vec::new());
     for request in batch {
         match request {
             Request::Admit(windows, reply) => {
@@ -119,13 +129,16 @@ async fn commit(store: &Store, batch: Vec<Request>) {
             Request::Return(slots) => returned.extend(slots),
         }
     }
+    let batch = Arc::new((asked, returned));
     let decided =
-        store.write(move |txn| Box::pin(async move { ledger::decide(txn, &asked, &returned).await }));
-    let late = || Err(Error::StoreUnavailable("the rate counters take too long".into()));
-    match tokio::time::timeout(PATIENCE, decided).await.unwrap_or_else(|_| late()) {
+        store.write(move |txn| Box::pin(async move { ledger::decide(txn, &batch.0, &batch.1).await }));
+    let mut untaken = Vec::new();
+    match timeout(BATCH_LIMIT, decided).await.unwrap_or_else(|_| Err(late())) {
         Ok(admissions) => {
             for (reply, admission) in replies.into_iter().zip(admissions) {
-                let _ = reply.send(Ok(admission));
+                if let Err(Ok(Admission::Granted(slots))) = reply.send(Ok(admission)) {
+                    untaken.extend(slots);
+                }
             }
         }
         Err(error) => {
@@ -136,6 +149,11 @@ async fn commit(store: &Store, batch: Vec<Request>) {
             }
         }
     }
+    untaken
+}
+
+fn late() -> Error {
+    Error::StoreUnavailable("the rate counters take too long".into())
 }
 
 type Key = (Uuid, String);

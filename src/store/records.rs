@@ -1,13 +1,20 @@
 //! The record of every query: who, what, how it ended, what it took. Never text.
 
-use std::time::Duration;
+use std::{
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use sea_orm::{ActiveValue::Set, DatabaseTransaction, EntityTrait, sea_query::OnConflict};
 use time::OffsetDateTime;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::sleep};
 use uuid::Uuid;
 
-use super::{Store, entities::query_record};
+use super::{Store, entities::query_record, fault};
 use crate::{
     domain::{EndpointId, QueryId, TenantId, Usage},
     error::Error,
@@ -19,6 +26,11 @@ const BATCH: usize = 256;
 const QUEUE: usize = 4096;
 /// How long a query waits to record before its record is dropped and said so.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Milliseconds between attempts to write.
+const PAUSES: [u64; 4] = [200, 500, 1_000, 2_000];
+const LONGEST_PAUSE: u64 = 5_000;
+/// Attempts that a store makes which closes.
+const LAST_TRIES: u32 = 3;
 
 /// One query, after it has been settled.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,6 +60,7 @@ pub struct QueryRecord {
 #[derive(Clone)]
 pub struct Recorder {
     records: mpsc::Sender<QueryRecord>,
+    lost: Arc<AtomicU64>,
 }
 
 impl Recorder {
@@ -55,19 +68,20 @@ impl Recorder {
     pub fn start(store: &Store) -> Self {
         let (records, inbox) = mpsc::channel(QUEUE);
         store.inner.tasks.spawn(serve(store.clone(), inbox));
-        Self { records }
+        Self { records, lost: Arc::clone(&store.inner.records_lost) }
     }
 
     /// A recorder whose records come out of a channel instead of going into a database.
     pub fn channel() -> (Self, mpsc::Receiver<QueryRecord>) {
         let (records, inbox) = mpsc::channel(QUEUE);
-        (Self { records }, inbox)
+        (Self { records, lost: Arc::default() }, inbox)
     }
 
-    /// Hands a record over. Waits while the queue is full, 5 s at most; then the record is lost and
-    /// the log says so.
+    /// Hands a record over. Waits while the queue is full, 5 s at most; then the record is lost, counted,
+    /// and the log says so.
     pub async fn record(&self, record: QueryRecord) {
         if self.records.send_timeout(record, PATIENCE).await.is_err() {
+            self.lost.fetch_add(1, Ordering::Relaxed);
             tracing::error!("a query record was lost: the database does not keep up");
         }
     }
@@ -79,30 +93,51 @@ async fn serve(store: Store, mut inbox: mpsc::Receiver<QueryRecord>) {
         if batch.is_empty() {
             return;
         }
-        let count = batch.len();
-        let rows = batch.into_iter().map(row).collect();
-        if let Err(error) = insert(&store, rows).await {
-            tracing::error!(cause = error.cause(), count, "query records were lost");
+        let lost = keep(&store, batch.into()).await;
+        if lost > 0 {
+            store.inner.records_lost.fetch_add(lost as u64, Ordering::Relaxed);
+            tracing::error!(count = lost, "query records were lost");
         }
     }
 }
 
-/// Tries for as long as a query would wait; then each by itself, so that one bad row loses only itself.
-async fn insert(store: &Store, rows: Vec<query_record::ActiveModel>) -> Result<(), Error> {
-    let mut last = Ok(());
-    for pause in [0, 200, 1_000, 3_000] {
-        tokio::time::sleep(Duration::from_millis(pause)).await;
-        let rows = rows.clone();
-        let inserted = store.write(move |txn| Box::pin(async move { put(txn, rows).await }));
-        if inserted.await.is_ok() {
-            return Ok(());
+/// Tries until the database takes them: meanwhile the queue fills, and only what finds no room is lost.
+/// Records that the database refuses are halved until the bad ones are alone. Returns how many were lost.
+async fn keep(store: &Store, records: Arc<[QueryRecord]>) -> usize {
+    let (mut lost, mut left, mut last_tries) = (0, Vec::from([0..records.len()]), LAST_TRIES);
+    let mut pauses = PAUSES.into_iter();
+    while let Some(part) = left.pop() {
+        let Err(error) = insert(store, &records, part.clone()).await else { continue };
+        if fault::is_refused(&error) {
+            if part.len() == 1 {
+                tracing::error!(cause = error.cause(), "the database refuses a query record");
+                lost += 1;
+                continue;
+            }
+            let middle = part.start + part.len() / 2;
+            left.extend([middle..part.end, part.start..middle]);
+            continue;
+        }
+        tracing::warn!(cause = error.cause(), waiting = records.len(), "query records wait for the database");
+        left.push(part);
+        let pause = Duration::from_millis(pauses.next().unwrap_or(LONGEST_PAUSE));
+        if store.inner.closing.run_until_cancelled(sleep(pause)).await.is_none() {
+            last_tries -= 1;
+            if last_tries == 0 {
+                return lost + left.into_iter().map(|part| part.len()).sum::<usize>();
+            }
         }
     }
-    for row in rows {
-        let inserted = store.write(move |txn| Box::pin(async move { put(txn, vec![row]).await })).await;
-        last = inserted.and(last);
-    }
-    last
+    lost
+}
+
+async fn insert(store: &Store, records: &Arc<[QueryRecord]>, part: Range<usize>) -> Result<(), Error> {
+    let records = Arc::clone(records);
+    store
+        .write(move |txn| {
+            Box::pin(async move { put(txn, records[part].iter().cloned().map(row).collect()).await })
+        })
+        .await
 }
 
 /// A row that an attempt before has written after all stays as it is.

@@ -15,7 +15,7 @@ use tonic::{Code, Status, transport::Channel};
 use crate::support::{
     database::{Database, SECRET_KEY},
     eventually,
-    space::{ADMIN_KEY, Clients, clients, reason},
+    space::{ADMIN_KEY, Clients, Space, clients, reason},
     upstream::Upstream,
 };
 
@@ -157,4 +157,22 @@ async fn everything_is_committed(service: &Cramped, home: &Path, acknowledged: &
     for slug in acknowledged {
         assert!(stored.contains(slug), "{slug} was acknowledged and is not committed");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn postgres_goes_on_reading() {
+    let upstream = Upstream::says(&["a"]).await;
+    let space = Space::start(Database::postgres().await).await;
+    let mut clients = space.admin().await;
+    let model = clients.asks("ask", upstream.address).await.model_id.unwrap();
+    // What Postgres says when it cannot extend a file.
+    let full = "CREATE FUNCTION fill() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                    RAISE EXCEPTION 'could not extend file' USING ERRCODE = '53100';
+                END $$;
+                CREATE TRIGGER fill BEFORE INSERT ON endpoints FOR EACH ROW EXECUTE FUNCTION fill();";
+    space.database.raw().await.execute_unprepared(full).await.unwrap();
+    let failed = create(&mut clients, "more", &model).await.unwrap_err();
+    assert_eq!((failed.code(), reason(&failed).as_str()), (Code::Unavailable, "STORE_UNAVAILABLE"));
+    clients.query("ask").await.unwrap();
+    clients.endpoints.list_endpoints(ListEndpointsRequest::default()).await.unwrap();
 }

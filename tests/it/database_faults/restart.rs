@@ -15,7 +15,7 @@ async fn the_service_recovers_and_has_lost_nothing() {
     let space = Space::start(cluster.database().await).await;
     let load = Load::start(&space).await;
     let mut calls = Vec::new();
-    for _ in 0..3 {
+    for _ in 0..2 {
         tokio::task::block_in_place(|| cluster.restart());
         let restarted = Instant::now();
         load.succeeds_after(restarted + RECOVERY).await;

@@ -3,7 +3,9 @@
 mod cancelled_writes;
 mod catalog;
 mod changes;
+mod counters;
 mod crowds;
 mod leases;
 mod migrations;
+mod records;
 mod secrets;
