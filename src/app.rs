@@ -1,7 +1,10 @@
 //! The process: everything bound together, run, and drained in order.
 
-use std::{fs::DirBuilder, io, net::SocketAddr, os::unix::fs::DirBuilderExt, time::Duration};
+use std::{
+    fs::DirBuilder, io, net::SocketAddr, os::unix::fs::DirBuilderExt, sync::atomic::Ordering, time::Duration,
+};
 
+use prometheus_client::metrics::counter::Counter;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::{net::TcpListener, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -20,7 +23,7 @@ use crate::{
     policy::Policies,
     server::{self, Server, Stop, Tls, metrics::Listen},
     store::{Recorder, SecretBox, Store},
-    telemetry::{Metrics, logs},
+    telemetry::{Metrics, logs, metrics::State},
     upstream::Upstream,
 };
 
@@ -183,9 +186,22 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, Cause> {
     TcpListener::bind(address).await.map_err(|error| format!("cannot listen on {address}: {error}").into())
 }
 
-/// Sets the series that are only known when they are asked for.
-fn refresh(_store: Store, _metrics: Metrics) -> impl Fn() + Send + Sync {
-    || {}
+/// Sets the series that the store knows.
+fn refresh(store: Store, metrics: Metrics) -> impl Fn() + Send + Sync {
+    move || {
+        let pool = store.pool_status();
+        for (state, count) in [("idle", pool.idle), ("used", pool.used)] {
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            metrics.database_connections.get_or_create(&State { state }).set(count);
+        }
+        grow(&metrics.database_pool_rebuilds, store.pool_rebuilds());
+        grow(&metrics.query_records_lost, store.records_lost());
+    }
+}
+
+/// Brings a counter up to what was counted elsewhere.
+fn grow(counter: &Counter, total: u64) {
+    counter.inner().fetch_max(total, Ordering::Relaxed);
 }
 
 /// Connects to the database that a configuration names.

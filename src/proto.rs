@@ -1,7 +1,9 @@
 //! What `build.rs` generates from `proto/`, the descriptors of it, and JSON in its messages.
 
+mod codec;
 mod json;
 
+pub use codec::Codec;
 pub use generated::*;
 pub use json::{from_struct, to_struct};
 

@@ -204,3 +204,20 @@ impl Pipeline {
         })))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Pipeline;
+
+    /// The size of what such a function returns.
+    fn size_of_future<A, B, C, F: Future>(_function: impl FnOnce(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// Every open stream holds one.
+    #[test]
+    fn a_running_query_is_small() {
+        let size = size_of_future(Pipeline::drive);
+        assert!(size <= 6 << 10, "{size} bytes");
+    }
+}

@@ -87,31 +87,37 @@ impl Plans {
             }
             Source::Stored { store, registries, cache } => {
                 let tenant = call.caller.tenant().id;
-                let load = async { load(store, registries, tenant, &call.slug).await.map(Arc::new) };
-                let Some(revision) = store.feed().catalog_revision() else { return load.await };
+                // Boxed, so that a running query does not keep room for a load that seldom happens.
+                let load = || Box::pin(load(store, registries, tenant, &call.slug));
+                let Some(revision) = store.feed().catalog_revision() else { return load().await };
                 let key = (tenant, call.slug.clone(), revision);
                 // Waiting for another's load is dearer than finding what is there.
                 if let Some(plan) = cache.get(&key).await {
                     return Ok(plan);
                 }
-                cache.try_get_with(key, load).await.map_err(|error| shared(&error))
+                cache.try_get_with(key, load()).await.map_err(|error| shared(&error))
             }
         }
     }
 }
 
-async fn load(store: &Store, registries: &Registries, tenant: TenantId, slug: &str) -> Result<Plan, Error> {
+async fn load(
+    store: &Store,
+    registries: &Registries,
+    tenant: TenantId,
+    slug: &str,
+) -> Result<Arc<Plan>, Error> {
     let StoredPlan { endpoint, dataset, model, policies } = store.plan(tenant, slug).await?;
     let dataset = dataset.filter(|_| endpoint.response_type.searches());
     let model = model.filter(|_| endpoint.response_type.chats());
-    Ok(Plan {
+    Ok(Arc::new(Plan {
         endpoint: endpoint.id,
         published: endpoint.published,
         dataset_name: dataset.as_ref().map(|stored| stored.name.clone()).unwrap_or_default(),
         dataset: dataset.map(|stored| registries.datasets.open(&stored)).transpose()?,
         model: model.map(|stored| registries.models.open(&stored)).transpose()?,
         policies: registries.policies.build(&policies)?,
-    })
+    }))
 }
 
 /// An error that several callers wait for, once for each.

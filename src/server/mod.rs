@@ -152,3 +152,17 @@ fn is_of_the_peer(error: &io::Error) -> bool {
 
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio_util::sync::CancellationToken;
+
+    #[tokio::test]
+    async fn no_accepted_socket_waits_to_fill_a_packet() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let _peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = super::accept(&listener, &CancellationToken::new()).await.unwrap();
+        assert!(stream.nodelay().unwrap());
+    }
+}

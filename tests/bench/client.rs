@@ -149,11 +149,11 @@ impl Direct {
         let mut done = false;
         // To the end of the body, so that the connection can be used again.
         while let Some(piece) = pieces.next().await {
-            events.push(&piece?)?;
-            while let Some(event) = events.next_event() {
+            events.push(&piece?);
+            while let Some(event) = events.next_event()? {
                 done |= event == "[DONE]";
                 if !done {
-                    let chunk: Chunk = serde_json::from_str(&event)?;
+                    let chunk: Chunk = serde_json::from_str(event)?;
                     let texts = chunk.choices.into_iter().filter_map(|choice| choice.delta.content);
                     texts.into_iter().try_for_each(|text| watch.take(&text))?;
                 }
