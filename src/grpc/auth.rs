@@ -36,7 +36,7 @@ const QUERY_LIMIT: Duration = Duration::from_secs(3600);
 /// Authenticates and authorizes every call to our services; health and reflection pass.
 #[derive(Clone)]
 pub struct Auth<S> {
-    identity: Identity,
+    identity: Arc<Identity>,
     /// Of calls whose answer has not begun.
     places: Arc<Semaphore>,
     inner: S,
@@ -44,7 +44,7 @@ pub struct Auth<S> {
 
 impl<S> Auth<S> {
     pub(super) fn new(inner: S, identity: Identity, config: &Config) -> Self {
-        Self { identity, places: Arc::new(Semaphore::new(config.max_waiting)), inner }
+        Self { identity: Arc::new(identity), places: Arc::new(Semaphore::new(config.max_waiting)), inner }
     }
 }
 
@@ -69,7 +69,7 @@ where
         let Some(method) = request.uri().path().strip_prefix(SERVICES).map(str::to_owned) else {
             return inner.call(request).boxed();
         };
-        let (identity, places) = (self.identity.clone(), Arc::clone(&self.places));
+        let (identity, places) = (Arc::clone(&self.identity), Arc::clone(&self.places));
         async move {
             // Free again once the answer begins.
             let Ok(_place) = places.try_acquire() else {

@@ -137,7 +137,8 @@ impl Pipeline {
         let pipeline = self.clone();
         self.metrics.running_queries.inc();
         let driven = async move { pipeline.drive(running, sink).await };
-        self.lifetime.tasks.spawn(driven.in_current_span());
+        // Boxed: a task is moved when it is spawned and when it ends.
+        self.lifetime.tasks.spawn(Box::pin(driven.in_current_span()));
         Ok(stream)
     }
 

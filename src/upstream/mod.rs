@@ -81,6 +81,8 @@ impl Upstream {
             .http1_only()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
+            // Ours knows what is worth repeating.
+            .retry(reqwest::retry::never())
             .tcp_nodelay(true)
             .connect_timeout(Duration::from_millis(config.connect_timeout_ms))
             .pool_idle_timeout(Duration::from_secs(30))
@@ -99,14 +101,18 @@ impl Upstream {
         Ok(self.http.request(method, url.clone()))
     }
 
-    /// Sends, and repeats on connection errors, 429 and 5xx, with backoff and `Retry-After`.
+    /// Makes a request and sends it; again on connection errors, 429 and 5xx, with backoff and
+    /// `Retry-After`.
     /// Returns the first response with status 2xx, whose body has not been touched. Dropping the
     /// future abandons the call.
     ///
     /// # Errors
     /// `Rejected` for any other status; `Unavailable` when the attempts are used up or the first-token
     /// time has passed.
-    pub async fn send(&self, request: RequestBuilder) -> Result<Response, Failed> {
+    pub async fn send(
+        &self,
+        request: impl Fn() -> Result<RequestBuilder, UpstreamError>,
+    ) -> Result<Response, Failed> {
         let limit = Duration::from_millis(self.config.first_token_timeout_ms);
         let attempts = retry::send(request, self.config.attempts);
         tokio::time::timeout(limit, attempts)

@@ -14,18 +14,16 @@ const MAX_PATIENCE: Duration = Duration::from_secs(10);
 /// How much of an error's body is kept for those who can act on it.
 const MAX_ERROR_BODY: usize = 16 << 10;
 
-pub(super) async fn send(request: RequestBuilder, attempts: usize) -> Result<Response, Failed> {
+pub(super) async fn send(
+    request: impl Fn() -> Result<RequestBuilder, UpstreamError>,
+    attempts: usize,
+) -> Result<Response, Failed> {
     let backoff = ExponentialBuilder::default()
         .with_jitter()
         .with_min_delay(Duration::from_millis(200))
         .with_max_delay(Duration::from_secs(5))
         .with_max_times(attempts.saturating_sub(1));
-    let once = || async {
-        match request.try_clone() {
-            Some(request) => attempt(request).await,
-            None => Err(Failed::from(UpstreamError::rejected("its request cannot be repeated"))),
-        }
-    };
+    let once = || async { attempt(request()?).await };
     once.retry(backoff).when(worth_repeating).adjust(as_asked).await
 }
 

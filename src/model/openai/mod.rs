@@ -84,8 +84,11 @@ impl OpenAi {
     async fn post(&self, request: &ChatRequest, renamed: bool) -> Result<Response, Failed> {
         let Config { model, system_prompt, .. } = &self.config;
         let body = request::Body { model, system_prompt, request, renamed };
-        let call = traced(self.authorized(Method::POST, &self.completions)?, &request.trace);
-        self.upstream.send(call.json(&body)).await
+        let call = || {
+            let call = self.authorized(Method::POST, &self.completions)?;
+            Ok(traced(call, &request.trace).json(&body))
+        };
+        self.upstream.send(call).await
     }
 
     fn authorized(&self, method: Method, url: &Url) -> Result<reqwest::RequestBuilder, UpstreamError> {
@@ -115,9 +118,9 @@ impl Model for OpenAi {
     }
 
     async fn health(&self) -> Health {
-        let request = match self.authorized(Method::GET, &self.models) {
-            Ok(request) => request.timeout(std::time::Duration::from_secs(5)),
-            Err(error) => return Health::unhealthy(format!("the model {error}")),
+        let request = || {
+            let request = self.authorized(Method::GET, &self.models)?;
+            Ok(request.timeout(std::time::Duration::from_secs(5)))
         };
         match self.upstream.send(request).await {
             Ok(_) => Health::healthy(),
