@@ -8,6 +8,7 @@
 
 mod api_keys;
 mod attachments;
+mod bulk;
 mod connect;
 mod documents;
 mod endpoints;

@@ -9,12 +9,12 @@ use std::{
     time::Duration,
 };
 
-use sea_orm::{ActiveValue::Set, DatabaseTransaction, EntityTrait, sea_query::OnConflict};
+use sea_orm::Value;
 use time::OffsetDateTime;
 use tokio::{sync::mpsc, time::sleep};
 use uuid::Uuid;
 
-use super::{Store, entities::query_record, fault};
+use super::{Store, bulk::Bulk, fault};
 use crate::{
     domain::{EndpointId, QueryId, TenantId, Usage},
     error::Error,
@@ -104,7 +104,8 @@ async fn serve(store: Store, mut inbox: mpsc::Receiver<QueryRecord>) {
 /// Tries until the database takes them: meanwhile the queue fills, and only what finds no room is lost.
 /// Records that the database refuses are halved until the bad ones are alone. Returns how many were lost.
 async fn keep(store: &Store, records: Arc<[QueryRecord]>) -> usize {
-    let (mut lost, mut left, mut last_tries) = (0, Vec::from([0..records.len()]), LAST_TRIES);
+    let (mut lost, mut left, mut last_tries) =
+        (0, std::iter::once(0..records.len()).collect::<Vec<_>>(), LAST_TRIES);
     let mut pauses = PAUSES.into_iter();
     while let Some(part) = left.pop() {
         let Err(error) = insert(store, &records, part.clone()).await else { continue };
@@ -132,40 +133,42 @@ async fn keep(store: &Store, records: Arc<[QueryRecord]>) -> usize {
 }
 
 async fn insert(store: &Store, records: &Arc<[QueryRecord]>, part: Range<usize>) -> Result<(), Error> {
+    // A row that an attempt before has written after all stays as it is.
+    static INSERT: Bulk = Bulk::new(
+        "INSERT INTO query_records (id, tenant_id, endpoint_id, endpoint_slug, caller, request_id, preview, \
+         outcome, reason, documents, prompt_tokens, completion_tokens, usage_estimated, cost_nano_units, \
+         first_event_micros, duration_micros, created_at) VALUES ",
+        "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " ON CONFLICT (id) DO NOTHING",
+    );
     let records = Arc::clone(records);
     store
         .write(move |txn| {
-            Box::pin(async move { put(txn, records[part].iter().cloned().map(row).collect()).await })
+            Box::pin(async move { INSERT.tell(txn, records[part].iter().map(row).collect()).await })
         })
         .await
 }
 
-/// A row that an attempt before has written after all stays as it is.
-async fn put(txn: &DatabaseTransaction, rows: Vec<query_record::ActiveModel>) -> Result<(), Error> {
-    let stays = OnConflict::column(query_record::Column::Id).do_nothing().to_owned();
-    query_record::Entity::insert_many(rows).on_conflict(stays).exec_without_returning(txn).await?;
-    Ok(())
-}
-
-fn row(record: QueryRecord) -> query_record::ActiveModel {
+/// In the order of the columns.
+fn row(record: &QueryRecord) -> [Value; 17] {
     let micros = |time: Duration| i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
-    query_record::ActiveModel {
-        id: Set(record.id.0),
-        tenant_id: Set(record.tenant.0),
-        endpoint_id: Set(record.endpoint.map(|id| id.0)),
-        endpoint_slug: Set(record.endpoint_slug),
-        caller: Set(record.caller),
-        request_id: Set(record.request_id),
-        preview: Set(record.preview),
-        outcome: Set(record.outcome.to_owned()),
-        reason: Set(record.reason),
-        documents: Set(i64::try_from(record.documents).unwrap_or(i64::MAX)),
-        prompt_tokens: Set(record.usage.prompt_tokens),
-        completion_tokens: Set(record.usage.completion_tokens),
-        usage_estimated: Set(record.usage.estimated),
-        cost_nano_units: Set(record.cost_nano_units),
-        first_event_micros: Set(record.first_event.map(micros)),
-        duration_micros: Set(micros(record.duration)),
-        created_at: Set(record.started_at),
-    }
+    [
+        record.id.0.into(),
+        record.tenant.0.into(),
+        record.endpoint.map(|id| id.0).into(),
+        record.endpoint_slug.clone().into(),
+        record.caller.clone().into(),
+        record.request_id.into(),
+        record.preview.into(),
+        record.outcome.into(),
+        record.reason.clone().into(),
+        i64::try_from(record.documents).unwrap_or(i64::MAX).into(),
+        record.usage.prompt_tokens.into(),
+        record.usage.completion_tokens.into(),
+        record.usage.estimated.into(),
+        record.cost_nano_units.into(),
+        record.first_event.map(micros).into(),
+        micros(record.duration).into(),
+        record.started_at.into(),
+    ]
 }

@@ -4,7 +4,6 @@ pub(super) mod api_key;
 pub(super) mod document;
 pub(super) mod endpoint;
 pub(super) mod policy;
-pub(super) mod query_record;
 pub(super) mod tenant;
 
 use sea_orm::FromJsonQueryResult;

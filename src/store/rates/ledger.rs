@@ -1,16 +1,18 @@
-//! One batch of admissions inside one transaction.
+//! One batch of admissions inside one transaction, in a handful of statements however many callers are
+//! counted.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
 
-use sea_orm::{ConnectionTrait, DatabaseTransaction, Statement, Value};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, Value};
 
 use super::{Admission, Key, Slot, Window};
-use crate::{error::Error, store::database_micros};
+use crate::{error::Error, store::bulk::Bulk};
 
 /// The slots of one (policy, key), as far as this batch needs them. Both lists have the oldest last.
+#[derive(Default)]
 struct Counter {
     /// Never decreasing, over all replicas.
     now: i64,
@@ -33,9 +35,7 @@ pub(super) async fn decide(
 ) -> Result<Vec<Admission>, Error> {
     let mut counters = lock(txn, asked, returned).await?;
     let admissions = asked.iter().map(|windows| admit(&mut counters, windows)).collect();
-    for (key, counter) in &counters {
-        save(txn, key, counter).await?;
-    }
+    save(txn, counters).await?;
     Ok(admissions)
 }
 
@@ -92,93 +92,124 @@ async fn lock(
         *requests += 1;
     }
     let keys = returned.iter().map(|slot| (slot.policy.0, slot.key.clone())).chain(wanted.keys().cloned());
-    let mut rows = BTreeMap::new();
-    for key in keys.collect::<BTreeSet<Key>>() {
-        let row = lock_row(txn, &key).await?;
-        rows.insert(key, row);
-    }
+    let mut counters = lock_rows(txn, keys.collect()).await?;
     give_back(txn, returned).await?;
-    let mut counters = BTreeMap::new();
+    counters.retain(|key, _| wanted.contains_key(key));
+    let (mut crowded, mut shrunk) = (Vec::new(), Vec::new());
     for (key, (limit, requests)) in wanted {
-        let (slots, last_at) = rows.get(&key).copied().unwrap_or_default();
-        let now = database_micros(txn).await?.max(last_at);
-        let mut counter =
-            Counter { now, slots, gates: Vec::new(), victims: Vec::new(), changed: BTreeMap::new() };
-        if slots + requests > limit {
-            let first = oldest(txn, &key, 0, requests).await?;
-            let gates = if slots <= limit {
-                first.clone()
-            } else {
-                oldest(txn, &key, slots - limit, requests).await?
-            };
-            counter.victims = first.into_iter().map(|(_, slot)| slot).collect();
-            counter.gates = gates.into_iter().map(|(admitted_at, _)| admitted_at).collect();
+        let Some(slots) = counters.get(&key).map(|counter| counter.slots) else { continue };
+        if slots > limit {
+            shrunk.push((key.clone(), requests, slots - limit));
         }
-        counters.insert(key, counter);
+        if slots + requests > limit {
+            crowded.push((key, requests, 0));
+        }
+    }
+    for (key, slots) in oldest(txn, crowded).await? {
+        let Some(counter) = counters.get_mut(&key) else { continue };
+        (counter.gates, counter.victims) = slots.into_iter().unzip();
+    }
+    for (key, slots) in oldest(txn, shrunk).await? {
+        let Some(counter) = counters.get_mut(&key) else { continue };
+        counter.gates = slots.into_iter().map(|(admitted_at, _)| admitted_at).collect();
     }
     Ok(counters)
 }
 
-/// Makes the row if there is none. An update that changes nothing locks it either way.
-async fn lock_row(txn: &DatabaseTransaction, key: &Key) -> Result<(i64, i64), Error> {
-    let sql = "INSERT INTO rate_counters (policy_id, key, slots, last_at) VALUES ($1, $2, 0, 0) \
-               ON CONFLICT (policy_id, key) DO UPDATE SET slots = rate_counters.slots RETURNING slots, last_at";
-    let row = txn.query_one_raw(statement(txn, sql, [key.0.into(), key.1.clone().into()])).await?;
-    let row = row.ok_or_else(|| Error::internal("a rate counter is missing"))?;
-    Ok((row.try_get("", "slots")?, row.try_get("", "last_at")?))
+/// Makes the rows that are missing. An update that changes nothing locks the others. The clock is read
+/// for each row when it is locked.
+async fn lock_rows(txn: &DatabaseTransaction, keys: BTreeSet<Key>) -> Result<BTreeMap<Key, Counter>, Error> {
+    const HEAD: &str = "INSERT INTO rate_counters (policy_id, key, slots, last_at) VALUES ";
+    const ROW: &str = "(?, ?, 0, 0)";
+    static POSTGRES: Bulk = Bulk::new(
+        HEAD,
+        ROW,
+        concat!(
+            " ON CONFLICT (policy_id, key) DO UPDATE SET slots = rate_counters.slots RETURNING policy_id, ",
+            "key, slots, last_at, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now"
+        ),
+    );
+    static SQLITE: Bulk = Bulk::new(
+        HEAD,
+        ROW,
+        concat!(
+            " ON CONFLICT (policy_id, key) DO UPDATE SET slots = rate_counters.slots RETURNING policy_id, ",
+            "key, slots, last_at, CAST(unixepoch('now', 'subsec') * 1000000 AS INTEGER) AS now"
+        ),
+    );
+    let bulk = if txn.get_database_backend() == DbBackend::Postgres { &POSTGRES } else { &SQLITE };
+    let keys = keys.into_iter().map(|(policy, key)| [policy.into(), key.into()]).collect();
+    let mut counters = BTreeMap::new();
+    for row in bulk.ask(txn, keys).await? {
+        let (now, last_at): (i64, i64) = (row.try_get("", "now")?, row.try_get("", "last_at")?);
+        let counter =
+            Counter { now: now.max(last_at), slots: row.try_get("", "slots")?, ..Counter::default() };
+        counters.insert((row.try_get("", "policy_id")?, row.try_get("", "key")?), counter);
+    }
+    Ok(counters)
 }
 
-/// `count` admissions, oldest last, after the oldest `skip`.
+/// For each key so many admissions, oldest last, after so many that are older.
 async fn oldest(
     txn: &DatabaseTransaction,
-    key: &Key,
-    skip: i64,
-    count: i64,
-) -> Result<Vec<(i64, i64)>, Error> {
-    let sql = "SELECT admitted_at, slot FROM rate_slots WHERE policy_id = $1 AND key = $2 \
-               ORDER BY admitted_at, slot LIMIT $3 OFFSET $4";
-    let values = [key.0.into(), key.1.clone().into(), count.into(), skip.into()];
-    let rows = txn.query_all_raw(statement(txn, sql, values)).await?;
-    let read = rows.iter().rev().map(|row| Ok((row.try_get("", "admitted_at")?, row.try_get("", "slot")?)));
-    read.collect()
+    wanted: Vec<(Key, i64, i64)>,
+) -> Result<BTreeMap<Key, Vec<(i64, i64)>>, Error> {
+    static BULK: Bulk = Bulk::new(
+        "",
+        "SELECT * FROM (SELECT policy_id, key, admitted_at, slot FROM rate_slots \
+         WHERE policy_id = ? AND key = ? ORDER BY admitted_at, slot LIMIT ? OFFSET ?) AS one",
+        "",
+    )
+    .between(" UNION ALL ");
+    let wanted = wanted.into_iter();
+    let wanted =
+        wanted.map(|((policy, key), count, skip)| [policy.into(), key.into(), count.into(), skip.into()]);
+    let mut found: BTreeMap<Key, Vec<(i64, i64)>> = BTreeMap::new();
+    for row in BULK.ask(txn, wanted.collect()).await? {
+        let key = (row.try_get("", "policy_id")?, row.try_get("", "key")?);
+        found.entry(key).or_default().push((row.try_get("", "admitted_at")?, row.try_get("", "slot")?));
+    }
+    for slots in found.values_mut() {
+        slots.sort_unstable_by(|a, b| b.cmp(a));
+    }
+    Ok(found)
 }
 
-async fn save(txn: &DatabaseTransaction, key: &Key, counter: &Counter) -> Result<(), Error> {
-    if counter.changed.is_empty() {
-        return Ok(());
+async fn save(txn: &DatabaseTransaction, counters: BTreeMap<Key, Counter>) -> Result<(), Error> {
+    static SLOTS: Bulk = Bulk::new(
+        "INSERT INTO rate_slots (policy_id, key, slot, admitted_at) VALUES ",
+        "(?, ?, ?, ?)",
+        " ON CONFLICT (policy_id, key, slot) DO UPDATE SET admitted_at = excluded.admitted_at",
+    );
+    static COUNTERS: Bulk = Bulk::new(
+        "INSERT INTO rate_counters (policy_id, key, slots, last_at) VALUES ",
+        "(?, ?, ?, ?)",
+        " ON CONFLICT (policy_id, key) DO UPDATE SET slots = excluded.slots, last_at = excluded.last_at",
+    );
+    let (mut slots, mut rows): (Vec<[Value; 4]>, Vec<[Value; 4]>) = (Vec::new(), Vec::new());
+    for ((policy, key), counter) in counters {
+        if counter.changed.is_empty() {
+            continue;
+        }
+        let changed = counter.changed.into_iter();
+        slots.extend(changed.map(|(slot, at)| [policy.into(), key.clone().into(), slot.into(), at.into()]));
+        rows.push([policy.into(), key.into(), counter.slots.into(), counter.now.into()]);
     }
-    for (slot, admitted_at) in &counter.changed {
-        put(txn, key, *slot, *admitted_at).await?;
-    }
-    let sql = "UPDATE rate_counters SET slots = $3, last_at = $4 WHERE policy_id = $1 AND key = $2";
-    let values = [key.0.into(), key.1.clone().into(), counter.slots.into(), counter.now.into()];
-    txn.execute_raw(statement(txn, sql, values)).await?;
-    Ok(())
-}
-
-async fn put(txn: &DatabaseTransaction, key: &Key, slot: i64, admitted_at: i64) -> Result<(), Error> {
-    let sql = "INSERT INTO rate_slots (policy_id, key, slot, admitted_at) VALUES ($1, $2, $3, $4) \
-               ON CONFLICT (policy_id, key, slot) DO UPDATE SET admitted_at = excluded.admitted_at";
-    let values = [key.0.into(), key.1.clone().into(), slot.into(), admitted_at.into()];
-    txn.execute_raw(statement(txn, sql, values)).await?;
-    Ok(())
+    SLOTS.tell(txn, slots).await?;
+    COUNTERS.tell(txn, rows).await
 }
 
 /// A slot given back is as old as can be: the next admission takes it. A slot that has been taken again
 /// since is left alone.
 async fn give_back(txn: &DatabaseTransaction, slots: &[Slot]) -> Result<(), Error> {
-    for slot in slots {
-        let sql = "UPDATE rate_slots SET admitted_at = 0 \
-                   WHERE policy_id = $1 AND key = $2 AND slot = $3 AND admitted_at = $4";
-        let values =
-            [slot.policy.0.into(), slot.key.clone().into(), slot.slot.into(), slot.admitted_at.into()];
-        txn.execute_raw(statement(txn, sql, values)).await?;
-    }
-    Ok(())
-}
-
-fn statement<const N: usize>(txn: &DatabaseTransaction, sql: &str, values: [Value; N]) -> Statement {
-    Statement::from_sql_and_values(txn.get_database_backend(), sql, values)
+    static BULK: Bulk = Bulk::new(
+        "UPDATE rate_slots SET admitted_at = 0 WHERE (policy_id, key, slot, admitted_at) IN (VALUES ",
+        "(?, ?, ?, ?)",
+        ")",
+    );
+    let slots = slots.iter();
+    let slots = slots.map(|s| [s.policy.0.into(), s.key.clone().into(), s.slot.into(), s.admitted_at.into()]);
+    BULK.tell(txn, slots.collect()).await
 }
 
 fn key(window: &Window) -> Key {
