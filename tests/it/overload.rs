@@ -94,7 +94,7 @@ async fn a_tenant_that_wants_everything_leaves_room() {
         }
     };
     assert_overloaded(&refused);
-    assert_eq!(taken.len(), 16, "four fifths");
+    assert_eq!(taken.len(), 14, "two thirds");
     let _modest = (modest.stream("ask").await.unwrap(), modest.stream("ask").await.unwrap());
     let _late = late.stream("ask").await.unwrap();
 }
