@@ -52,7 +52,7 @@ impl Serve {
             status = signals => return Ok(status),
         }
         // Waits for the collector, which another thread talks to.
-        tokio::task::spawn_blocking(move || drop(exporter)).await?;
+        tokio::task::spawn_blocking(move || exporter.flush()).await?;
         Ok(ExitCode::SUCCESS)
     }
 }

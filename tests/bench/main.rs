@@ -8,7 +8,7 @@
 //! ```
 //! It prints a table, marks the targets that are missed, and writes `target/bench/load.json`; groups
 //! that do not run keep their former values there. `--quick` writes `load-quick.json`: its values are
-//! no measurements. The status is not 0 when something fails, or when a delta was lost, repeated or
+//! no measurements; and `--binary` writes `load-other.json`. The status is not 0 when something fails, or when a delta was lost, repeated or
 //! reordered. A missed target does not change it.
 //!
 //! Two processors, nobody else on the machine, and 20,000 open files are what the targets are for.
@@ -82,7 +82,7 @@ impl Bench {
         // On the disk that holds the build, not in memory: the database syncs.
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
         let copy = folder.path().join("syft-endpoints");
-        fs::copy(binary, &copy)?;
+        fs::copy(binary, &copy).map_err(|error| format!("{binary}: {error}"))?;
         Ok(Self { binary: copy, quick, folder })
     }
 
@@ -135,11 +135,15 @@ fn orchestrate(arguments: &[&str]) -> Result<(), Fault> {
         return Err(format!("no key begins with {}", prefixes.join(" or ")).into());
     }
     token::self_check()?;
-    let binary = arguments.iter().find_map(|argument| argument.strip_prefix("--binary="));
-    let bench = Bench::new(binary.unwrap_or(env!("CARGO_BIN_EXE_syft-endpoints")), quick)?;
+    let other = arguments.iter().find_map(|argument| argument.strip_prefix("--binary="));
+    let bench = Bench::new(other.unwrap_or(env!("CARGO_BIN_EXE_syft-endpoints")), quick)?;
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().ok_or("no target folder")?;
-    let file = if quick { "load-quick.json" } else { "load.json" };
-    let mut report = Report::open(target.join("bench").join(file));
+    let file = match other {
+        _ if quick => "load-quick.json",
+        Some(_) => "load-other.json",
+        None => "load.json",
+    };
+    let mut report = Report::open(target.join("bench").join(file), other);
     let runtime = process::runtime()?;
     let mut failed = Vec::new();
     for group in groups {

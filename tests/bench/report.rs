@@ -111,8 +111,9 @@ pub struct Report {
 }
 
 impl Report {
-    /// Goes on from the file at `path`, if there is one.
-    pub fn open(path: PathBuf) -> Self {
+    /// Goes on from the file at `path`, if there is one. What is measured is this commit, or another
+    /// build.
+    pub fn open(path: PathBuf, other: Option<&str>) -> Self {
         let before: Value =
             fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
         println!("{:<30}{:>12}  {:<19}least … greatest round", "key", "value", "target");
@@ -122,7 +123,7 @@ impl Report {
             notes: object("notes"),
             path,
             machine: machine(),
-            commit: commit(),
+            commit: other.map_or_else(commit, str::to_owned),
             tally: Tally::default(),
         }
     }

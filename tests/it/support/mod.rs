@@ -1,6 +1,7 @@
 //! What tests share: databases, a running space, scripted upstreams, a pipeline without a database.
 
 pub mod certificates;
+#[cfg(feature = "otlp")]
 pub mod collector;
 pub mod database;
 pub mod peer;
