@@ -74,7 +74,8 @@ impl App {
         };
         let api = api(&config, &store, registries, queries.clone(), metrics.clone()).await?;
         let (routes, reporter) = grpc::routes(api)?;
-        health::set(&reporter, ServingStatus::NotServing).await;
+        // The database is there and up to date. Who reads that we listen finds us serving.
+        health::set(&reporter, ServingStatus::Serving).await;
         let server = Server { config: config.server.clone(), tls, metrics };
         Ok(Self {
             config,

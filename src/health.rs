@@ -33,7 +33,7 @@ pub async fn report(store: Store, reporter: HealthReporter, stop: CancellationTo
     set(&reporter, ServingStatus::NotServing).await;
 }
 
-/// Sets the status of every service. tonic-health begins with SERVING, before anything is ready.
+/// Sets the status of every service.
 pub async fn set(reporter: &HealthReporter, status: ServingStatus) {
     for service in SERVICES {
         reporter.set_service_status(service, status).await;
