@@ -14,8 +14,9 @@ pub use answer::{
 };
 pub use caller::{Caller, Peer, Scope, Tenant};
 pub use catalog::{
-    ApiKey, Attachment, Configuration, Document, Endpoint, EndpointChange, Health, NewAttachment,
-    NewEndpoint, Policy, ResponseType, TypeInfo,
+    ApiKey, Attachment, AttachmentChange, Configuration, ConfigurationChange, Document, Endpoint,
+    EndpointChange, EndpointRef, Health, NewAttachment, NewEndpoint, NewPolicy, Policy, PolicyChange,
+    ResponseType, TypeInfo,
 };
 pub use ids::{ApiKeyId, AttachmentId, EndpointId, PolicyId, QueryId, TenantId};
 pub use query::{ChatOptions, Message, Query, QueryDraft, Role, SearchOptions};

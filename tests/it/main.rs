@@ -11,6 +11,7 @@
 mod architecture;
 mod bad_input;
 mod canary;
+mod catalog;
 mod cli;
 mod config_example;
 mod connections;
