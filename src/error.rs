@@ -92,6 +92,26 @@ pub enum Rule {
     Schema,
 }
 
+impl Rule {
+    /// The rule's name, for programs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Missing => "MISSING",
+            Self::TooShort(_) => "TOO_SHORT",
+            Self::TooLong(_) => "TOO_LONG",
+            Self::AtLeast(_) => "AT_LEAST",
+            Self::AtMost(_) => "AT_MOST",
+            Self::NotFinite => "NOT_FINITE",
+            Self::Pattern => "PATTERN",
+            Self::OneOf => "ONE_OF",
+            Self::Reserved => "RESERVED",
+            Self::Unknown => "UNKNOWN",
+            Self::Immutable => "IMMUTABLE",
+            Self::Schema => "SCHEMA",
+        }
+    }
+}
+
 /// What a policy says when it refuses.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Refusal {

@@ -5,6 +5,7 @@
 //! ```text
 //! main, cli      commands
 //! app            binds everything, runs it, drains it     config  server  health
+//! gateway        REST: parses, calls an RPC in the same process, renders
 //! grpc           wire types in, domain values out         proto   generated
 //! pipeline       one query: plan → admit → search → chat → settle
 //! catalog        what owners do
@@ -18,8 +19,8 @@
 //! `pipeline::plan` → [`store`].
 //!
 //! # The import rule
-//! Imports point down this map, and `tests/it/architecture.rs` checks it: `grpc` sees `proto`,
-//! `pipeline`, `catalog`, `identity`; `pipeline` sees `policy`, `dataset`, `model`, `store`;
+//! Imports point down this map, and `tests/it/architecture.rs` checks it: `gateway` sees
+//! `proto` alone: it is a client; `grpc` sees `proto`, `pipeline`, `catalog`, `identity`; `pipeline` sees `policy`, `dataset`, `model`, `store`;
 //! `catalog` sees the registries and `store`; `policy` and `dataset` see `store` and `upstream`;
 //! `model` sees `upstream`; `identity` sees `store`; everything sees `telemetry`, `domain`
 //! and `error`; nothing sees `app`.
@@ -30,6 +31,7 @@ pub mod config;
 pub mod dataset;
 pub mod domain;
 pub mod error;
+pub mod gateway;
 pub mod grpc;
 pub mod health;
 pub mod identity;

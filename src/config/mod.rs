@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use toml::{Table, Value};
 
 use crate::{
+    gateway::cors,
     grpc, identity, pipeline, server, store,
     telemetry::{logs, traces},
     upstream::{self, PrivateAddresses},
@@ -35,6 +36,7 @@ pub struct Config {
     pub server: server::Config,
     pub tls: server::tls::Config,
     pub grpc: grpc::Config,
+    pub cors: cors::Config,
     pub metrics: server::metrics::Config,
     pub traces: traces::Config,
     pub store: store::Config,
@@ -70,6 +72,7 @@ impl Default for Config {
             server: server::Config::default(),
             tls: server::tls::Config::default(),
             grpc: grpc::Config::default(),
+            cors: cors::Config::default(),
             metrics: server::metrics::Config::default(),
             traces: traces::Config::default(),
             store: store::Config::default(),

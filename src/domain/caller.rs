@@ -25,6 +25,14 @@ pub enum Scope {
     Admin,
 }
 
+/// What a call needs of its caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Access {
+    pub scope: Scope,
+    /// Whether it is a query, which keeps its own deadlines.
+    pub is_query: bool,
+}
+
 /// An authenticated caller in a tenant. Clones share it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Caller {

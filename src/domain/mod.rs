@@ -12,11 +12,11 @@ pub mod words;
 pub use answer::{
     Answer, Completion, Cost, FinishReason, PolicyEntry, QueryEvent, Reference, References, Usage,
 };
-pub use caller::{Caller, Peer, Scope, Tenant};
+pub use caller::{Access, Caller, Peer, Scope, Tenant};
 pub use catalog::{
     ApiKey, Attachment, AttachmentChange, Configuration, ConfigurationChange, Document, Endpoint,
     EndpointChange, EndpointRef, Health, NewAttachment, NewEndpoint, NewPolicy, Policy, PolicyChange,
     ResponseType, TypeInfo,
 };
 pub use ids::{ApiKeyId, AttachmentId, EndpointId, PolicyId, QueryId, TenantId};
-pub use query::{ChatOptions, Message, Query, QueryDraft, Role, SearchOptions};
+pub use query::{ChatOptions, Message, Query, QueryDraft, Role, SearchOptions, defaults};

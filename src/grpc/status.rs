@@ -12,15 +12,13 @@ use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, StatusExt
 use super::convert;
 use crate::{
     domain::QueryId,
-    error::{Ended, Error, UpstreamError},
+    error::{Ended, Error, UpstreamError, Violation},
     pipeline::Failure,
+    proto::POLICY_METADATA,
 };
 
 /// Domain of every `ErrorInfo`.
 const DOMAIN: &str = "space.syft";
-/// Metadata of a failed query: an encoded `PolicyMetadata`.
-pub const POLICY_METADATA: &str = "x-policy-metadata-bin";
-
 /// Characters of one text in a status.
 const MAX_TEXT: usize = 300;
 /// Things named in one status: clients take 8 KiB of it, and the first of so many are enough to go on.
@@ -122,8 +120,7 @@ fn details(error: &Error) -> ErrorDetails {
     match error {
         Error::Invalid(violations) => {
             let named = violations.iter().take(MAX_NAMED);
-            let fields = named.map(|v| FieldViolation::new(short(&v.field), short(&v.message)));
-            details.set_bad_request(fields.collect::<Vec<_>>());
+            details.set_bad_request(named.map(field_violation).collect::<Vec<_>>());
         }
         Error::Refused(refusal) if refusal.retry_after.is_some() => {
             details.set_retry_info(refusal.retry_after);
@@ -151,6 +148,12 @@ fn details(error: &Error) -> ErrorDetails {
     }
     details.set_error_info(error.reason(), DOMAIN, variables(error));
     details
+}
+
+fn field_violation(violation: &Violation) -> FieldViolation {
+    let mut field = FieldViolation::new(short(&violation.field), short(&violation.message));
+    violation.rule.name().clone_into(&mut field.reason);
+    field
 }
 
 /// What the message says in words, for programs.

@@ -6,11 +6,13 @@ use std::{net::SocketAddr, path::Path, sync::Arc};
 use async_trait::async_trait;
 use futures_util::stream::{self, StreamExt};
 use syft_endpoints::{
+    app,
     catalog::Catalog,
     dataset::{Datasets, local::LocalIndexes},
     domain::{Completion, EndpointId, FinishReason, Health, Usage},
     error::UpstreamError,
-    grpc::{self, Api},
+    gateway::cors,
+    grpc::{self, Api, Door},
     identity::{self, Identity},
     model::{ChatEvent, ChatRequest, ChatStream, Model, Models},
     pipeline::{self, Lifetime, Pipeline, Plan, Plans},
@@ -61,8 +63,9 @@ async fn serve(folder: &Path) -> Result<(), Fault> {
     let catalog = Catalog::new(store.clone(), Datasets::new(indexes), models, policies, false);
     let identity = Identity::new(store, identity::Config::default(), ADMIN_KEY.to_owned().into()).await?;
     let config = grpc::Config::default();
-    let (routes, _health) =
-        grpc::routes(Api { catalog, pipeline, identity, config, metrics: metrics.clone() })?;
+    let door = Door::new(identity, &config);
+    let api = Api { catalog, pipeline, door, config, metrics: metrics.clone() };
+    let (_services, routes, _health) = app::front(api, &cors::Config::default())?;
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
     announce(listener.local_addr()?)?;
     Server { metrics, ..Server::default() }.serve(listener, routes, Stop::default()).await;

@@ -7,11 +7,12 @@ use syn::{Expr, ExprLit, Fields, Item, Lit, Meta};
 use toml::{Table, Value};
 
 /// Where the struct of each section is.
-const SECTIONS: [(&str, &str); 11] = [
+const SECTIONS: [(&str, &str); 12] = [
     ("", "src/config/mod.rs"),
     ("server", "src/server/mod.rs"),
     ("tls", "src/server/tls.rs"),
     ("grpc", "src/grpc/mod.rs"),
+    ("cors", "src/gateway/cors.rs"),
     ("metrics", "src/server/metrics.rs"),
     ("traces", "src/telemetry/traces.rs"),
     ("store", "src/store/mod.rs"),

@@ -27,6 +27,7 @@ mod overload;
 mod pipeline;
 mod query;
 mod rate_limit;
+mod rest;
 mod schema;
 mod slow_readers;
 mod store;

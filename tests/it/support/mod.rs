@@ -6,6 +6,7 @@ pub mod collector;
 pub mod database;
 pub mod peer;
 pub mod process;
+pub mod rest;
 pub mod rig;
 pub mod space;
 pub mod tenants;
