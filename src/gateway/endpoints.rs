@@ -17,12 +17,16 @@ use super::{
 };
 use crate::proto;
 
+/// As documents say it; `domain::rules` decides.
+pub(super) const SLUG: &str = "^[A-Za-z0-9]+(-[A-Za-z0-9]+)*$";
+
 /// An endpoint to be made. Unknown fields are passed over.
 #[derive(Deserialize, JsonSchema)]
 struct CreateEndpointRequest {
+    #[schemars(length(min = 1, max = 200))]
     name: String,
     /// 3 to 64 of a-z, 0-9 and single inner hyphens; upper case is lowered.
-    #[schemars(extend("format" = "slug"))]
+    #[schemars(length(min = 3, max = 64), regex(pattern = SLUG), extend("format" = "slug"))]
     slug: String,
     /// The documentation, in Markdown.
     #[serde(default)]
@@ -56,6 +60,13 @@ enum ResponseType {
 
 /// New values; null or absent leaves a field as it is.
 #[derive(Deserialize, JsonSchema)]
+#[schemars(extend("anyOf" = [
+    {"required": ["name"], "properties": {"name": {"type": "string"}}},
+    {"required": ["summary"], "properties": {"summary": {"type": "string"}}},
+    {"required": ["description"], "properties": {"description": {"type": "string"}}},
+    {"required": ["tags"], "properties": {"tags": {"type": "string"}}},
+    {"required": ["published"], "properties": {"published": {"type": "boolean"}}},
+]))]
 struct UpdateEndpointRequest {
     #[serde(default)]
     name: Option<String>,

@@ -17,13 +17,17 @@ use crate::proto::{self, ApiKey};
 /// A key to be made. Unknown fields are passed over.
 #[derive(Deserialize, JsonSchema)]
 struct CreateApiKeyRequest {
+    #[schemars(length(min = 1, max = 100))]
     name: String,
     /// Whom policies see.
+    #[schemars(email, length(max = 254))]
     email: String,
     /// What it is good for.
+    #[schemars(length(min = 1))]
     scopes: Vec<Scope>,
     /// When it ends, as RFC 3339 writes it; null: never.
     #[serde(default)]
+    #[schemars(extend("format" = "date-time"))]
     expires_at: Option<String>,
 }
 

@@ -17,6 +17,7 @@ use crate::proto::{self, Policy, to_struct};
 /// A policy to be attached. Unknown fields are passed over.
 #[derive(Deserialize, JsonSchema)]
 struct CreatePolicyRequest {
+    #[schemars(length(min = 1, max = 100))]
     name: String,
     /// One of the types.
     policy_type: String,
@@ -29,6 +30,7 @@ struct CreatePolicyRequest {
 #[derive(Deserialize, JsonSchema)]
 struct UpdatePolicyRequest {
     #[serde(default)]
+    #[schemars(length(min = 1, max = 100))]
     name: Option<String>,
     /// Keys that replace those of the stored configuration.
     #[serde(default)]

@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    endpoints::SLUG,
     problem::Problem,
     resources::{all, moment},
     route::{Call, Route},
@@ -15,6 +16,7 @@ use crate::proto::{self, Tenant};
 #[derive(Deserialize, JsonSchema)]
 struct CreateTenantRequest {
     /// 3 to 64 of a-z, 0-9 and single inner hyphens; upper case is lowered.
+    #[schemars(length(min = 3, max = 64), regex(pattern = SLUG))]
     name: String,
     /// The name for people.
     #[serde(default)]

@@ -64,7 +64,7 @@ struct Change {
 /// A dataset or a model to be made. Unknown fields are passed over.
 #[derive(Deserialize, JsonSchema)]
 struct CreateAttachmentRequest {
-    /// 1 to 64 of A-Z, a-z, 0-9, `.`, `_` and `-`.
+    #[schemars(length(min = 1, max = 64), regex(pattern = "^[A-Za-z0-9._-]+$"))]
     name: String,
     /// One of the types.
     dtype: String,
@@ -79,8 +79,14 @@ struct CreateAttachmentRequest {
 
 /// New values; null or absent leaves a field as it is.
 #[derive(Deserialize, JsonSchema)]
+#[schemars(extend("anyOf" = [
+    {"required": ["name"], "properties": {"name": {"type": "string"}}},
+    {"required": ["summary"], "properties": {"summary": {"type": "string"}}},
+    {"required": ["tags"], "properties": {"tags": {"type": "string"}}},
+]))]
 struct UpdateAttachmentRequest {
     #[serde(default)]
+    #[schemars(length(min = 1, max = 64), regex(pattern = "^[A-Za-z0-9._-]+$"))]
     name: Option<String>,
     #[serde(default)]
     summary: Option<String>,

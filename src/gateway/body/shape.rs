@@ -48,7 +48,8 @@ impl Shape {
     /// The shape that a schema asks for. What it says beyond our kinds is not checked here.
     pub fn of(schema: &Value) -> Self {
         let branches = schema.get("anyOf").or_else(|| schema.get("oneOf")).and_then(Value::as_array);
-        if let Some(branches) = branches {
+        // At an object's side it says which fields go together, and the handler says it in words.
+        if let Some(branches) = branches.filter(|_| schema.get("properties").is_none()) {
             return union(branches);
         }
         let kinds: Vec<&str> = match schema.get("type") {

@@ -115,7 +115,7 @@ impl From<proto::QueryResponse> for QueryAnswer {
         let part = cost.unwrap_or_default();
         let of_references = if answer.summary.is_some() { 0.0 } else { part };
         Self {
-            summary: answer.summary.map(|made| summary(made, part)),
+            summary: answer.summary.map(|made| summary(made, part, &answer.query_id)),
             references: answer.references.map(|found| references(found, of_references)),
             cost,
             currency,
@@ -133,7 +133,7 @@ impl Completed {
             finish_reason: completion.as_ref().map(|made| finish_reason(made.finish_reason())),
             usage: completion.as_ref().map(|made| usage(made.usage.unwrap_or_default())),
             model: completion.as_ref().map(|made| made.model.clone()),
-            id: completion.map(|made| made.id),
+            id: completion.map(|made| if made.id.is_empty() { end.query_id } else { made.id }),
             cost,
             currency,
             policy_metadata: policy_metadata(end.policy_metadata.unwrap_or_default()),
@@ -141,14 +141,15 @@ impl Completed {
     }
 }
 
-fn summary(summary: proto::Summary, cost: f64) -> Summary {
+/// A model that names no answers has the query's id for it.
+fn summary(summary: proto::Summary, cost: f64, query_id: &str) -> Summary {
     let completion = summary.completion.unwrap_or_default();
     let used = completion.usage.unwrap_or_default();
     Summary {
         message: Message { role: "assistant", content: summary.content, tokens: used.completion_tokens },
         finish_reason: finish_reason(completion.finish_reason()),
         usage: usage(used),
-        id: completion.id,
+        id: Some(completion.id).filter(|id| !id.is_empty()).unwrap_or_else(|| query_id.to_owned()),
         model: completion.model,
         logprobs: None,
         cost,

@@ -77,17 +77,31 @@ struct QueryRequest {
 #[derive(Deserialize, JsonSchema)]
 #[serde(untagged)]
 enum Messages {
-    Text(String),
-    Conversation(Vec<ChatMessageRequest>),
+    Text(#[schemars(length(min = 1))] String),
+    Conversation(
+        #[schemars(length(min = 1), extend("contains" = {
+            "properties": {"role": {"const": "user"}, "content": {"minLength": 1}}
+        }))]
+        Vec<ChatMessageRequest>,
+    ),
 }
 
 /// One message of a conversation.
 #[derive(Deserialize, JsonSchema)]
 #[schemars(title = "ChatMessageRequest")]
 struct ChatMessageRequest {
-    /// `system`, `user` or `assistant`.
-    role: String,
+    role: Role,
     content: String,
+}
+
+/// Who speaks.
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+enum Role {
+    System,
+    User,
+    Assistant,
 }
 
 /// The whole answer, or its events as they come.
@@ -165,7 +179,12 @@ impl QueryRequest {
 
 impl ChatMessageRequest {
     fn into_proto(self) -> proto::Message {
-        proto::Message { role: self.role, content: self.content }
+        let role = match self.role {
+            Role::System => "system",
+            Role::User => "user",
+            Role::Assistant => "assistant",
+        };
+        proto::Message { role: role.to_owned(), content: self.content }
     }
 }
 
@@ -191,11 +210,17 @@ impl Answer for Answered {
     }
 
     fn schemas(generator: &mut SchemaGenerator) -> Vec<(&'static str, Schema)> {
+        // Of one event: that is how documents before OpenAPI 3.2 describe a stream.
         let events = json_schema!({
-            "type": "string",
-            "description": "Lines `data: {\"content\": \"…\"}`, each to be appended to those before; then one \
-                with references, usage and policy_metadata; then `data: [DONE]`. A failure on the way is an \
-                event `error` with `detail`, and a body that breaks off.",
+            "type": "object",
+            "description": "`data` is `{\"content\": \"…\"}`, each to be appended to those before; then once \
+                an object with references, usage and policy_metadata; then `[DONE]`. A failure on the way is \
+                an event `error` with `detail`, and a body that breaks off.",
+            "properties": {
+                "event": {"type": "string", "enum": ["message", "error"]},
+                "data": {"type": "string"},
+            },
+            "required": ["data"],
         });
         vec![("application/json", generator.subschema_for::<QueryAnswer>()), ("text/event-stream", events)]
     }
