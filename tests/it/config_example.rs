@@ -19,6 +19,7 @@ const SECTIONS: [(&str, &str); 12] = [
     ("pipeline", "src/pipeline/mod.rs"),
     ("upstream", "src/upstream/mod.rs"),
     ("identity", "src/identity/mod.rs"),
+    ("hub", "src/hub/config.rs"),
     ("log", "src/telemetry/logs.rs"),
 ];
 const HEAD: &str = "\
