@@ -7,7 +7,7 @@ use syn::{Expr, ExprLit, Fields, Item, Lit, Meta};
 use toml::{Table, Value};
 
 /// Where the struct of each section is.
-const SECTIONS: [(&str, &str); 12] = [
+const SECTIONS: [(&str, &str); 13] = [
     ("", "src/config/mod.rs"),
     ("server", "src/server/mod.rs"),
     ("tls", "src/server/tls.rs"),
