@@ -18,7 +18,8 @@ use crate::{
     gateway::{self, Front, Gateway, Rpcs, cors},
     grpc::{self, Api, Auth, Door, Pad, Stack},
     health,
-    identity::{self, Identity},
+    hub::Hub,
+    identity::{self, Identity, Satellites},
     model::Models,
     pipeline::{Lifetime, Pipeline, Plans, Registries},
     policy::Policies,
@@ -78,6 +79,8 @@ impl App {
             policies: Policies::new(&store),
         };
         let api = api(&config, &store, registries, queries.clone(), metrics.clone()).await?;
+        let (identity, until) = (api.door.identity(), end_background.clone());
+        background.spawn(async move { until.run_until_cancelled(identity.learn_owner()).await });
         let (routes, front, reporter) = front(api, &config.cors)?;
         // The database is there and up to date. Who reads that we listen finds us serving.
         health::set(&reporter, ServingStatus::Serving).await;
@@ -180,7 +183,9 @@ async fn api(
     queries: Lifetime,
     metrics: Metrics,
 ) -> Result<Api, Cause> {
-    let identity = Identity::new(store.clone(), config.identity.clone(), admin_key(config)?);
+    let hub = Hub::new(&config.upstream)?;
+    let satellites = Satellites::new(store.clone(), hub, config.hub.clone(), queries.tasks.clone());
+    let identity = Identity::new(store.clone(), config.identity.clone(), admin_key(config)?, satellites);
     let identity = identity.await.map_err(explained)?;
     let Registries { datasets, models, policies } = registries.clone();
     let plans = Plans::new(store.clone(), registries);

@@ -11,7 +11,8 @@
 //! catalog        what owners do
 //! policy  dataset  model        one file per type, one registry each
 //! identity       who is calling
-//! store          the database                             upstream  other people's servers
+//! store          the database                             hub       SyftHub
+//! upstream       other people's servers
 //! telemetry      logs, metrics, traces
 //! domain         plain values and their rules             error     what can go wrong
 //! ```
@@ -22,7 +23,7 @@
 //! Imports point down this map, and `tests/it/architecture.rs` checks it: `gateway` sees
 //! `proto` alone: it is a client; `grpc` sees `proto`, `pipeline`, `catalog`, `identity`; `pipeline` sees `policy`, `dataset`, `model`, `store`;
 //! `catalog` sees the registries and `store`; `policy` and `dataset` see `store` and `upstream`;
-//! `model` sees `upstream`; `identity` sees `store`; everything sees `telemetry`, `domain`
+//! `model` and `hub` see `upstream`; `identity` sees `store` and `hub`; everything sees `telemetry`, `domain`
 //! and `error`; nothing sees `app`.
 
 pub mod app;
@@ -34,6 +35,7 @@ pub mod error;
 pub mod gateway;
 pub mod grpc;
 pub mod health;
+pub mod hub;
 pub mod identity;
 pub mod model;
 pub mod pipeline;

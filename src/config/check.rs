@@ -13,6 +13,7 @@ pub(super) fn problems(config: &Config) -> Vec<String> {
         bad_certificates(config),
         bad_keys(config),
         config.cors.problems(),
+        config.hub.problems(),
     ]
     .concat()
 }

@@ -11,7 +11,7 @@ use toml::{Table, Value};
 
 use crate::{
     gateway::cors,
-    grpc, identity, pipeline, server, store,
+    grpc, hub, identity, pipeline, server, store,
     telemetry::{logs, traces},
     upstream::{self, PrivateAddresses},
 };
@@ -43,6 +43,7 @@ pub struct Config {
     pub pipeline: pipeline::Config,
     pub upstream: upstream::Config,
     pub identity: identity::Config,
+    pub hub: hub::Config,
     pub log: logs::Config,
 }
 
@@ -79,6 +80,7 @@ impl Default for Config {
             pipeline: pipeline::Config::default(),
             upstream: upstream::Config::default(),
             identity: identity::Config::default(),
+            hub: hub::Config::default(),
             log: logs::Config::default(),
         }
     }

@@ -4,6 +4,7 @@ mod answer;
 mod caller;
 mod catalog;
 mod ids;
+mod marketplace;
 mod query;
 pub mod rules;
 pub mod schema;
@@ -18,5 +19,6 @@ pub use catalog::{
     EndpointChange, EndpointRef, Health, NewAttachment, NewEndpoint, NewPolicy, Policy, PolicyChange,
     ResponseType, TypeInfo,
 };
-pub use ids::{ApiKeyId, AttachmentId, EndpointId, PolicyId, QueryId, TenantId};
+pub use ids::{ApiKeyId, AttachmentId, EndpointId, MarketplaceId, PolicyId, QueryId, TenantId};
+pub use marketplace::{Marketplace, NewMarketplace};
 pub use query::{ChatOptions, Message, Query, QueryDraft, Role, SearchOptions, defaults};

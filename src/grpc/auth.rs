@@ -66,6 +66,11 @@ impl Door {
         Self { identity: Arc::new(identity), places }
     }
 
+    /// Who knows the callers.
+    pub fn identity(&self) -> Arc<Identity> {
+        Arc::clone(&self.identity)
+    }
+
     /// Stands before a service whose paths need what `needs` says.
     pub fn before<S>(&self, inner: S, needs: Needs) -> Auth<S> {
         Auth { door: self.clone(), needs, inner }

@@ -94,9 +94,10 @@ fn code(error: &Error) -> Code {
     match error {
         Error::Invalid(_) => Code::InvalidArgument,
         Error::Unauthenticated => Code::Unauthenticated,
-        Error::ScopeMissing(_) | Error::EndpointNotPublished | Error::TenantInactive(_) => {
-            Code::PermissionDenied
-        }
+        Error::ScopeMissing(_)
+        | Error::EndpointNotPublished
+        | Error::TenantInactive(_)
+        | Error::GuestNotAllowed => Code::PermissionDenied,
         Error::EndpointNotFound(_) | Error::NotFound(..) => Code::NotFound,
         Error::AlreadyExists(..) => Code::AlreadyExists,
         Error::InUse { .. } | Error::ConfigurationInvalid(..) | Error::MultiTenancyDisabled => {
@@ -105,10 +106,12 @@ fn code(error: &Error) -> Code {
         Error::Refused(refusal) if refusal.retry_after.is_some() => Code::ResourceExhausted,
         Error::Refused(_) => Code::PermissionDenied,
         Error::Overloaded { .. } => Code::ResourceExhausted,
-        Error::Upstream { fault: UpstreamError::Rejected { .. }, .. } => Code::FailedPrecondition,
-        Error::Upstream { .. } | Error::StoreUnavailable(_) | Error::Ended(Ended::ShuttingDown) => {
-            Code::Unavailable
-        }
+        Error::Upstream { fault: UpstreamError::Rejected { .. }, .. }
+        | Error::Hub(UpstreamError::Rejected { .. }) => Code::FailedPrecondition,
+        Error::Upstream { .. }
+        | Error::Hub(_)
+        | Error::StoreUnavailable(_)
+        | Error::Ended(Ended::ShuttingDown) => Code::Unavailable,
         Error::Ended(Ended::DeadlineExceeded) => Code::DeadlineExceeded,
         Error::Ended(Ended::ClientGone) => Code::Cancelled,
         Error::Internal(_) => Code::Internal,
@@ -128,7 +131,8 @@ fn details(error: &Error) -> ErrorDetails {
         Error::Overloaded { retry_after } => {
             details.set_retry_info(Some(*retry_after));
         }
-        Error::Upstream { fault: UpstreamError::Unavailable { retry_after: Some(wait), .. }, .. } => {
+        Error::Upstream { fault: UpstreamError::Unavailable { retry_after: Some(wait), .. }, .. }
+        | Error::Hub(UpstreamError::Unavailable { retry_after: Some(wait), .. }) => {
             details.set_retry_info(Some(*wait));
         }
         Error::InUse { by, name, .. } => {
@@ -210,6 +214,9 @@ mod tests {
             Error::ConfigurationInvalid(Resource::Model, name()),
             Error::TenantInactive(name()),
             Error::MultiTenancyDisabled,
+            Error::Hub(UpstreamError::unavailable("is gone").because("secret")),
+            Error::Hub(UpstreamError::rejected("says no").because("secret")),
+            Error::GuestNotAllowed,
             Error::internal("secret"),
         ];
         all.extend([Ended::ClientGone, Ended::DeadlineExceeded, Ended::ShuttingDown].map(Error::Ended));
@@ -231,6 +238,6 @@ mod tests {
             assert_ne!(status.code(), tonic::Code::Unknown);
             assert!(!format!("{status:?}").contains("secret"), "{status:?}");
         }
-        assert_eq!(reasons.len(), 23, "a reason of the proto is never sent");
+        assert_eq!(reasons.len(), 26, "a reason of the proto is never sent");
     }
 }

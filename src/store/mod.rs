@@ -16,6 +16,7 @@ mod entities;
 mod fault;
 mod feed;
 mod leases;
+mod marketplaces;
 mod plans;
 mod policies;
 mod pools;

@@ -13,7 +13,8 @@ use syft_endpoints::{
     error::UpstreamError,
     gateway::cors,
     grpc::{self, Api, Door},
-    identity::{self, Identity},
+    hub::{self, Hub},
+    identity::{self, Identity, Satellites},
     model::{ChatEvent, ChatRequest, ChatStream, Model, Models},
     pipeline::{self, Lifetime, Pipeline, Plan, Plans},
     policy::{Policies, PolicySet},
@@ -23,6 +24,7 @@ use syft_endpoints::{
     upstream::{self, Upstream},
 };
 use tokio::net::TcpListener;
+use tokio_util::task::TaskTracker;
 
 use crate::{
     Fault,
@@ -61,7 +63,10 @@ async fn serve(folder: &Path) -> Result<(), Fault> {
     let models = Models::new(Upstream::new(upstream::Config::default())?);
     let policies = Policies::new(&store);
     let catalog = Catalog::new(store.clone(), Datasets::new(indexes), models, policies, false);
-    let identity = Identity::new(store, identity::Config::default(), ADMIN_KEY.to_owned().into()).await?;
+    let hub = Hub::new(&upstream::Config::default())?;
+    let satellites = Satellites::new(store.clone(), hub, hub::Config::default(), TaskTracker::new());
+    let admin_key = ADMIN_KEY.to_owned().into();
+    let identity = Identity::new(store, identity::Config::default(), admin_key, satellites).await?;
     let config = grpc::Config::default();
     let door = Door::new(identity, &config);
     let api = Api { catalog, pipeline, door, config, metrics: metrics.clone() };

@@ -9,7 +9,7 @@ use std::{
 use syn::visit::Visit;
 
 /// What each module may see of the others. Everything sees `telemetry`, `domain` and `error`.
-const RULE: [(&str, &[&str]); 18] = [
+const RULE: [(&str, &[&str]); 19] = [
     ("error", &[]),
     ("domain", &[]),
     ("proto", &[]),
@@ -18,7 +18,8 @@ const RULE: [(&str, &[&str]); 18] = [
     ("upstream", &[]),
     ("store", &[]),
     ("health", &["store"]),
-    ("identity", &["store"]),
+    ("hub", &["upstream"]),
+    ("identity", &["store", "hub"]),
     ("model", &["upstream"]),
     ("dataset", &["store", "upstream"]),
     ("policy", &["store", "upstream"]),
@@ -26,11 +27,11 @@ const RULE: [(&str, &[&str]); 18] = [
     ("catalog", &["policy", "dataset", "model", "store"]),
     ("gateway", &["proto"]),
     ("grpc", &["proto", "pipeline", "catalog", "identity"]),
-    ("config", &["gateway", "grpc", "identity", "pipeline", "server", "store", "upstream"]),
+    ("config", &["gateway", "grpc", "hub", "identity", "pipeline", "server", "store", "upstream"]),
     (
         "app",
         &[
-            "catalog", "config", "dataset", "gateway", "grpc", "health", "identity", "model", "pipeline",
+            "catalog", "config", "dataset", "gateway", "grpc", "health", "hub", "identity", "model", "pipeline",
             "policy", "server", "store", "upstream",
         ],
     ),

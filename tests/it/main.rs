@@ -28,6 +28,7 @@ mod pipeline;
 mod query;
 mod rate_limit;
 mod rest;
+mod satellite_tokens;
 mod schema;
 mod slow_readers;
 mod store;

@@ -4,6 +4,7 @@ pub mod certificates;
 #[cfg(feature = "otlp")]
 pub mod collector;
 pub mod database;
+pub mod hub;
 pub mod peer;
 pub mod process;
 pub mod rest;

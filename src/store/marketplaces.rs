@@ -1,0 +1,199 @@
+//! Marketplaces: accounts on SyftHubs, with their credentials sealed.
+
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder,
+    Select, sea_query::Expr,
+};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+
+use super::{
+    Store, attachments,
+    entities::{Texts, marketplace},
+    fault, now,
+    seal::Owner,
+};
+use crate::{
+    domain::{Configuration, Marketplace, MarketplaceId, NewMarketplace, TenantId},
+    error::{Error, Resource},
+};
+
+/// The sealed field of a credential.
+const API_TOKEN: &str = "api_token";
+
+impl Store {
+    /// The tenant's active marketplaces, oldest first.
+    ///
+    /// # Errors
+    /// `StoreUnavailable`; `Internal` when a credential does not open.
+    pub async fn active_marketplaces(&self, tenant: TenantId) -> Result<Vec<Marketplace>, Error> {
+        let find = of(tenant).filter(marketplace::Column::IsActive.eq(true));
+        let rows = find.order_by_asc(marketplace::Column::Id).all(self.reader()).await?;
+        rows.into_iter().map(|row| self.open_marketplace(tenant, row)).collect()
+    }
+
+    /// Makes a marketplace the tenant's default one: the row of its URL if there is one, which becomes
+    /// active. Writes nothing when all is as it should be, so any number of replicas start with it.
+    ///
+    /// # Errors
+    /// `StoreUnavailable`.
+    pub async fn ensure_default_marketplace(
+        &self,
+        tenant: TenantId,
+        new: NewMarketplace,
+    ) -> Result<(), Error> {
+        if self.is_default_marketplace(tenant, &new).await? {
+            return Ok(());
+        }
+        match self.put_default_marketplace(tenant, new.clone()).await {
+            // Another replica has just inserted it.
+            Err(Error::AlreadyExists(..)) => self.put_default_marketplace(tenant, new).await,
+            put => put,
+        }
+    }
+
+    /// Notes the account's e-mail address.
+    ///
+    /// # Errors
+    /// `StoreUnavailable`.
+    pub async fn set_marketplace_email(
+        &self,
+        tenant: TenantId,
+        id: MarketplaceId,
+        email: String,
+    ) -> Result<(), Error> {
+        self.change(move |txn| {
+            Box::pin(async move {
+                marketplace::Entity::update_many()
+                    .col_expr(marketplace::Column::Email, Expr::value(email))
+                    .col_expr(marketplace::Column::UpdatedAt, Expr::value(now()))
+                    .filter(marketplace::Column::TenantId.eq(tenant.0))
+                    .filter(marketplace::Column::Id.eq(id.0))
+                    .exec(txn)
+                    .await?;
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    async fn is_default_marketplace(&self, tenant: TenantId, new: &NewMarketplace) -> Result<bool, Error> {
+        let Some(row) = at(self.reader(), tenant, &new.url).await? else { return Ok(false) };
+        // One that does not open is written anew.
+        let Ok(stored) = self.open_marketplace(tenant, row) else { return Ok(false) };
+        Ok(stored.is_default
+            && stored.is_active
+            && stored.name == new.name
+            && stored.username == new.username
+            && stored.issuers == new.issuers
+            && stored.api_token.expose_secret() == new.api_token.expose_secret())
+    }
+
+    async fn put_default_marketplace(&self, tenant: TenantId, new: NewMarketplace) -> Result<(), Error> {
+        let store = self.clone();
+        self.change(move |txn| {
+            Box::pin(async move {
+                marketplace::Entity::update_many()
+                    .col_expr(marketplace::Column::IsDefault, Expr::value(false))
+                    .filter(marketplace::Column::TenantId.eq(tenant.0))
+                    .filter(marketplace::Column::IsDefault.eq(true))
+                    .exec(txn)
+                    .await?;
+                let url = new.url.clone();
+                match at(txn, tenant, &url).await? {
+                    Some(found) => {
+                        marketplace::Entity::update(store.changed(tenant, found, new)?).exec(txn).await?;
+                    }
+                    None => {
+                        let inserted = marketplace::Entity::insert(store.fresh(tenant, new)?).exec(txn).await;
+                        inserted.map_err(|e| fault::taken(e, Resource::Marketplace, &url))?;
+                    }
+                }
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    fn fresh(&self, tenant: TenantId, new: NewMarketplace) -> Result<marketplace::ActiveModel, Error> {
+        let id = MarketplaceId::new();
+        Ok(marketplace::ActiveModel {
+            id: Set(id.0),
+            tenant_id: Set(tenant.0),
+            credential: Set(self.sealed(Owner { tenant, row: id.0 }, &new.api_token)?),
+            name: Set(new.name),
+            username: Set(new.username),
+            url: Set(new.url),
+            satellite_id: Set(None),
+            issuers: Set(Texts(new.issuers)),
+            email: Set(String::new()),
+            is_default: Set(true),
+            is_active: Set(true),
+            created_at: Set(now()),
+            updated_at: Set(now()),
+        })
+    }
+
+    fn changed(
+        &self,
+        tenant: TenantId,
+        found: marketplace::Model,
+        new: NewMarketplace,
+    ) -> Result<marketplace::ActiveModel, Error> {
+        let other_account = found.username != new.username;
+        let credential = self.sealed(Owner { tenant, row: found.id }, &new.api_token)?;
+        let mut row = found.into_active_model();
+        if other_account {
+            // What was known was known of the other one.
+            row.email = Set(String::new());
+            row.satellite_id = Set(None);
+        }
+        row.credential = Set(credential);
+        row.name = Set(new.name);
+        row.username = Set(new.username);
+        row.issuers = Set(Texts(new.issuers));
+        row.is_default = Set(true);
+        row.is_active = Set(true);
+        row.updated_at = Set(now());
+        Ok(row)
+    }
+
+    fn sealed(&self, owner: Owner, api_token: &SecretString) -> Result<Value, Error> {
+        let token = Value::String(api_token.expose_secret().to_owned());
+        let mut credential = Configuration::from_iter([(API_TOKEN.to_owned(), token)]);
+        self.secrets().seal(owner, &[API_TOKEN], &mut credential)?;
+        Ok(Value::Object(credential))
+    }
+
+    fn open_marketplace(&self, tenant: TenantId, row: marketplace::Model) -> Result<Marketplace, Error> {
+        let mut credential = attachments::object(row.credential)?;
+        self.secrets().open(Owner { tenant, row: row.id }, &mut credential)?;
+        let api_token = credential.get(API_TOKEN).and_then(Value::as_str).unwrap_or_default();
+        Ok(Marketplace {
+            id: MarketplaceId(row.id),
+            api_token: api_token.to_owned().into(),
+            name: row.name,
+            username: row.username,
+            url: row.url,
+            satellite_id: row.satellite_id,
+            issuers: row.issuers.0,
+            email: row.email,
+            is_default: row.is_default,
+            is_active: row.is_active,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+        })
+    }
+}
+
+fn of(tenant: TenantId) -> Select<marketplace::Entity> {
+    marketplace::Entity::find().filter(marketplace::Column::TenantId.eq(tenant.0))
+}
+
+async fn at(
+    reader: &impl ConnectionTrait,
+    tenant: TenantId,
+    url: &str,
+) -> Result<Option<marketplace::Model>, Error> {
+    Ok(of(tenant).filter(marketplace::Column::Url.eq(url)).one(reader).await?)
+}
