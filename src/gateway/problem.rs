@@ -227,16 +227,20 @@ fn http_status(reason: ErrorReason, code: Code) -> StatusCode {
         | Reason::PolicyViolation
         | Reason::RateLimited
         | Reason::TenantInactive
+        | Reason::GuestNotAllowed
         | Reason::MultiTenancyDisabled => StatusCode::FORBIDDEN,
         Reason::EndpointNotFound | Reason::ResourceNotFound => StatusCode::NOT_FOUND,
         Reason::AlreadyExists | Reason::ResourceInUse => StatusCode::CONFLICT,
         // SyftHub repeats a 5xx, which would make it worse.
         Reason::Overloaded => StatusCode::TOO_MANY_REQUESTS,
         Reason::DatasetUnavailable | Reason::ModelUnavailable => StatusCode::BAD_GATEWAY,
-        Reason::DatasetRejected | Reason::ModelRejected | Reason::ConfigurationInvalid => {
-            StatusCode::FAILED_DEPENDENCY
+        Reason::DatasetRejected
+        | Reason::ModelRejected
+        | Reason::HubRejected
+        | Reason::ConfigurationInvalid => StatusCode::FAILED_DEPENDENCY,
+        Reason::StoreUnavailable | Reason::HubUnavailable | Reason::ShuttingDown => {
+            StatusCode::SERVICE_UNAVAILABLE
         }
-        Reason::StoreUnavailable | Reason::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
         Reason::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
         Reason::ClientGone => StatusCode::REQUEST_TIMEOUT,
         Reason::Internal => StatusCode::INTERNAL_SERVER_ERROR,

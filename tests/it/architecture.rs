@@ -31,8 +31,8 @@ const RULE: [(&str, &[&str]); 19] = [
     (
         "app",
         &[
-            "catalog", "config", "dataset", "gateway", "grpc", "health", "hub", "identity", "model", "pipeline",
-            "policy", "server", "store", "upstream",
+            "catalog", "config", "dataset", "gateway", "grpc", "health", "hub", "identity", "model",
+            "pipeline", "policy", "server", "store", "upstream",
         ],
     ),
 ];

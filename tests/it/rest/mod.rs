@@ -1,5 +1,6 @@
 //! REST, as SyftHub and clients of the Python Space speak it.
 
+mod captures;
 mod catalog;
 mod cors;
 mod documents;

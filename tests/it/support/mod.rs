@@ -7,6 +7,7 @@ pub mod database;
 pub mod hub;
 pub mod peer;
 pub mod process;
+pub mod raw_http;
 pub mod rest;
 pub mod rig;
 pub mod space;
