@@ -203,9 +203,10 @@ fn stop_sequences(check: &mut Check, values: Option<Vec<String>>) -> Vec<String>
         let message = format!("must be at most {MAX_STOP_SEQUENCES}");
         check.fail("stop_sequences", Rule::TooLong(MAX_STOP_SEQUENCES), message);
     }
-    let bad = values.iter().enumerate().filter(|(_, value)| value.is_empty() || value.len() > 256);
+    let is_bad = |value: &String| value.is_empty() || value.chars().nth(256).is_some();
+    let bad = values.iter().enumerate().filter(|(_, value)| is_bad(value));
     for (i, _) in bad.take(MAX_EXAMPLES) {
-        check.fail(format!("stop_sequences.{i}"), Rule::TooLong(256), "must be 1 to 256 bytes long");
+        check.fail(format!("stop_sequences.{i}"), Rule::TooLong(256), "must be 1 to 256 characters long");
     }
     values
 }

@@ -22,6 +22,14 @@ pub(super) const SLUG: &str = "^[A-Za-z0-9]+(-[A-Za-z0-9]+)*$";
 
 /// An endpoint to be made. Unknown fields are passed over.
 #[derive(Deserialize, JsonSchema)]
+#[schemars(extend("anyOf" = [
+    {"required": ["dataset_id"], "properties": {
+        "dataset_id": {"type": "string"}, "response_type": {"enum": ["raw", "both"]},
+    }},
+    {"required": ["model_id"], "properties": {
+        "model_id": {"type": "string"}, "response_type": {"enum": ["summary", "both"]},
+    }},
+]))]
 struct CreateEndpointRequest {
     #[schemars(length(min = 1, max = 200))]
     name: String,
@@ -69,6 +77,7 @@ enum ResponseType {
 ]))]
 struct UpdateEndpointRequest {
     #[serde(default)]
+    #[schemars(length(min = 1, max = 200))]
     name: Option<String>,
     #[serde(default)]
     summary: Option<String>,

@@ -191,6 +191,9 @@ fn loc(field: &str, origin: &Origin<'_>) -> Vec<Value> {
         // The message that holds the fields is the body.
         parts.remove(0);
     }
+    if let Some(part) = parts.first_mut().filter(|part| **part == "expire_time") {
+        *part = "expires_at";
+    }
     if parts.first() == Some(&"tags") {
         // One text here, a list there.
         parts.truncate(1);

@@ -53,7 +53,8 @@ struct QueryRequest {
     temperature: Option<f64>,
     /// Where the model stops; an empty list: nowhere.
     #[serde(default)]
-    #[schemars(with = "Vec<String>", extend("default" = ["\n"]))]
+    #[schemars(with = "Vec<String>", length(max = 16), inner(length(min = 1, max = 256)))]
+    #[schemars(extend("default" = ["\n"]))]
     stop_sequences: Option<Vec<String>>,
     /// Whether the answer comes as it is made, as server-sent events.
     #[serde(default)]

@@ -8,6 +8,7 @@ mod failures;
 mod grpc_web;
 mod queries;
 mod streams;
+mod tenants;
 mod validation;
 
 use serde_json::Value;
