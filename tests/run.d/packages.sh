@@ -27,7 +27,12 @@ missing_packages() {
       [[ -n ${SYFT_TEST_POSTGRES_URL-} ]] || postgres_bin >/dev/null || echo postgresql
       ;;
     buf) has npm || echo npm ;;
-    python | deploy)
+    python)
+      has cc || echo build-essential
+      has npm || echo npm
+      has_venv || echo python3-venv
+      ;;
+    deploy)
       has cc || echo build-essential
       has_venv || echo python3-venv
       ;;

@@ -31,8 +31,11 @@ step_buf() {
 step_python() {
   install_venv python tests/python/requirements.txt
   make_stubs
+  install_buf
   build_server
-  PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$TOOLS/python-stubs "$python" tests/python/client.py "$server"
+  export PYTHONDONTWRITEBYTECODE=1
+  PYTHONPATH=$TOOLS/python-stubs "$python" tests/python/client.py "$server"
+  PYTHONPATH=tests/clients "$python" tests/python/fuzz.py "$server" "$buf"
 }
 
 step_clients() {
