@@ -2,8 +2,8 @@
 
 Usage: fuzz.py SERVER BUF [EXAMPLES]
 
-SERVER is the program syft-endpoints, BUF the program buf, EXAMPLES the number of calls of each method. All runs make the
-same calls. A call may be refused, but for a reason that the API has; nothing that a client sends is the server's fault.
+SERVER is the program syft-endpoints, BUF the program buf, EXAMPLES the number of calls of each method. All runs make
+the same calls. A call may be refused, but for a reason that the API has; nothing that a client sends is the server's fault.
 """
 
 import functools
@@ -94,7 +94,9 @@ def passes(channel, method, examples):
     )
     codes = {}
 
-    @settings(max_examples=examples, derandomize=True, deadline=None, database=None, suppress_health_check=[*HealthCheck])
+    @settings(
+        max_examples=examples, derandomize=True, deadline=None, database=None, suppress_health_check=[*HealthCheck]
+    )
     @given(messages(method.input_type, tame=True) | messages(method.input_type, tame=False))
     def run(message):
         code = judge(call, message)
@@ -118,10 +120,12 @@ def judge(call, message):
         assert error.code() not in FAULTS, error
         status = rpc_status.from_call(error)
         assert status is not None, f"no details: {error}"
-        [info] = [found for found in unpacked(status, details.ErrorInfo)]
+        [info] = unpacked(status, details.ErrorInfo)
         assert (info.domain, bool(info.reason)) == ("space.syft", True), error
         if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
-            violations = [violation for found in unpacked(status, details.BadRequest) for violation in found.field_violations]
+            violations = [
+                violation for found in unpacked(status, details.BadRequest) for violation in found.field_violations
+            ]
             assert violations and all(violation.description for violation in violations), error
         return error.code().name
     return "OK"
