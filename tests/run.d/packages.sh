@@ -36,6 +36,12 @@ missing_packages() {
       has cc || echo build-essential
       has_venv || echo python3-venv
       ;;
+    browser)
+      has cc || echo build-essential
+      has npm || echo npm
+      has python3 || echo python3
+      has chromium || echo chromium
+      ;;
     clients)
       has cc || echo build-essential
       tests/clients/run --packages
