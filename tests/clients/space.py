@@ -33,6 +33,11 @@ DOCUMENTS = {
     "dogs": "Dogs bark at night.",
     "patents": "A patent term is twenty years from filing.",
 }
+# What README asks the demo about.
+DOCS = {
+    "policies": "Policies are ordered by their phase, then by their name.",
+    "datasets": "A dataset of type local is searched by BM25.",
+}
 
 
 def main(server, buf, *command):
@@ -63,11 +68,11 @@ def environment(**more):
 
 
 @contextlib.contextmanager
-def started_server(binary, folder):
-    """A server process with a data folder of its own. Gives its address and its log."""
+def started_server(binary, folder, **more):
+    """A server process with a data folder of its own, and more settings. Gives its address and its log."""
     log = Path(folder, "log")
     command = [binary, "serve", "--listen", "127.0.0.1:0", "--data-dir", f"{folder}/data"]
-    settings = environment(SYFT_ADMIN_API_KEY=ADMIN_KEY, SYFT_METRICS_LISTEN="127.0.0.1:0")
+    settings = environment(SYFT_ADMIN_API_KEY=ADMIN_KEY, SYFT_METRICS_LISTEN="127.0.0.1:0", **more)
     with open(log, "wb") as output:
         process = subprocess.Popen(command, env=settings, stdout=subprocess.PIPE, stderr=output, text=True)
     # A server that hangs is killed, which ends its output.
@@ -115,6 +120,12 @@ class Space:
             text = text[end:].lstrip()
         return last
 
+    def create_dataset(self, name, kind, documents):
+        created = self.call("DatasetService/CreateDataset", {"dataset": {"name": name, "dtype": "local"}})
+        messages = [{"id": id, "content": text, "metadata": {"kind": kind}} for id, text in documents.items()]
+        self.call("DatasetService/IngestDocuments", {"dataset": name, "documents": messages})
+        return created["dataset"]["id"]
+
     def create_model(self, name, dtype, **configuration):
         model = {"name": name, "dtype": dtype, "configuration": configuration}
         return self.call("ModelService/CreateModel", {"model": model})["model"]["id"]
@@ -130,17 +141,11 @@ class Space:
 
 def fill(space, upstream):
     """Creates what the clients ask, and returns a key for them."""
-    law = space.call("DatasetService/CreateDataset", {"dataset": {"name": "law", "dtype": "local"}})["dataset"]["id"]
-    documents = [{"id": id, "content": text, "metadata": {"kind": "law"}} for id, text in DOCUMENTS.items()]
-    space.call("DatasetService/IngestDocuments", {"dataset": "law", "documents": documents})
-    wait_until_indexed(space)
-
-    sentences = space.create_model("sentences", "extractive")
-    space.create_endpoint("legal-qa", datasetId=law, modelId=sentences)
+    fill_searched(space)
     space.create_policy("legal-qa", "access", allowed_users=["client@example.org"])
     space.create_policy("legal-qa", "rate_limit", limit="1000/m")
     # The scripts of upstream.py, each behind an endpoint of its name.
-    for script in ("paced", "endless", "flaky"):
+    for script in ("paced", "endless", "flaky", "cut"):
         model = space.create_model(script, "openai", base_url=f"{upstream}/v1", model=script, api_key="test")
         space.create_endpoint(script, modelId=model)
 
@@ -148,11 +153,22 @@ def fill(space, upstream):
     return space.call("AccessService/CreateApiKey", {"apiKey": client})["secret"]
 
 
-def wait_until_indexed(space):
+def fill_searched(space):
+    """Creates endpoints that anyone may ask, and that need nothing but the server: `legal-qa` and the demo's."""
+    sentences = space.create_model("sentences", "extractive")
+    law = space.create_dataset("law", "law", DOCUMENTS)
+    docs = space.create_dataset("syft-docs", "docs", DOCS)
+    wait_until_indexed(space, "law", "patent")
+    wait_until_indexed(space, "syft-docs", "policies")
+    space.create_endpoint("legal-qa", datasetId=law, modelId=sentences)
+    space.create_endpoint("syft-docs", datasetId=docs, modelId=sentences)
+
+
+def wait_until_indexed(space, dataset, text):
     """Searches see documents a moment after they were stored."""
     # Each try is a new process, so this is no busy loop.
     for _ in range(100):
-        found = space.call("DatasetService/SearchDataset", {"name": "law", "text": "patent"})
+        found = space.call("DatasetService/SearchDataset", {"name": dataset, "text": text})
         if found.get("references", {}).get("documents"):
             return
     sys.exit("the documents were not indexed after 100 searches")

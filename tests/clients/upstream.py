@@ -6,6 +6,7 @@ It speaks OpenAI's chat completions, streamed. The name of the model is the name
   endless  writes "on " until its caller hangs up; GET /hung-up waits for that and answers 204,
            or 504 if it does not happen
   flaky    ends its first answer to any question before it has begun, and answers "again" from then on
+  cut      writes "one " and, once that has arrived, ends in the middle of its answer
 """
 
 import contextlib
@@ -22,10 +23,10 @@ PIECE_SECONDS = 0.02
 
 
 @contextlib.contextmanager
-def started_upstream():
-    """Gives the server's URL."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.arrived = threading.Semaphore(0)
+def started_upstream(handler=None):
+    """Gives the server's URL. The handler is a Handler that may do more."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler or Handler) as server:
+        server.arrived = threading.Event()
         server.hung_up = threading.Event()
         server.stopping = threading.Event()
         server.asked = set()
@@ -44,7 +45,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
         if self.path == "/arrived":
-            self.server.arrived.release()
+            self.server.arrived.set()
             return self.answer(204)
         if self.path != "/v1/chat/completions":
             return self.answer(404)
@@ -56,14 +57,14 @@ class Handler(BaseHTTPRequestHandler):
         return script(request["messages"][-1]["content"])
 
     def paced(self, _):
-        for number, piece in enumerate(["one ", "two ", "three"]):
-            if number > 0 and not self.server.arrived.acquire(timeout=ARRIVE_SECONDS):
+        for piece in ["one ", "two ", "three"]:
+            if not self.arrives(piece):
                 # The answer is then cut off, and the stream of the test fails.
-                return self.log_error("nobody said that piece %d arrived", number)
-            self.write(piece)
+                return self.log_error("nobody said that %r arrived", piece)
         return self.finish_answer()
 
     def endless(self, _):
+        self.server.hung_up.clear()
         with contextlib.suppress(ConnectionError):
             # The event serves as a clock that the end of the test can stop.
             while not self.server.stopping.wait(PIECE_SECONDS):
@@ -76,6 +77,15 @@ class Handler(BaseHTTPRequestHandler):
             return
         self.write("again")
         self.finish_answer()
+
+    def cut(self, _):
+        self.arrives("one ")
+
+    def arrives(self, piece):
+        """Writes a piece, and waits until the client of the test has said that it came."""
+        self.server.arrived.clear()
+        self.write(piece)
+        return self.server.arrived.wait(timeout=ARRIVE_SECONDS)
 
     def write(self, text):
         self.send({"id": "x", "model": "m", "choices": [{"index": 0, "delta": {"content": text}}]})

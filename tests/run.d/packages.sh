@@ -27,9 +27,20 @@ missing_packages() {
       [[ -n ${SYFT_TEST_POSTGRES_URL-} ]] || postgres_bin >/dev/null || echo postgresql
       ;;
     buf) has npm || echo npm ;;
-    python | deploy)
+    python)
+      has cc || echo build-essential
+      has npm || echo npm
+      has_venv || echo python3-venv
+      ;;
+    deploy)
       has cc || echo build-essential
       has_venv || echo python3-venv
+      ;;
+    browser)
+      has cc || echo build-essential
+      has npm || echo npm
+      has python3 || echo python3
+      has chromium || echo chromium
       ;;
     clients)
       has cc || echo build-essential

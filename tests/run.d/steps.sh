@@ -31,13 +31,24 @@ step_buf() {
 step_python() {
   install_venv python tests/python/requirements.txt
   make_stubs
+  install_buf
   build_server
-  PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$TOOLS/python-stubs "$python" tests/python/client.py "$server"
+  export PYTHONDONTWRITEBYTECODE=1
+  PYTHONPATH=$TOOLS/python-stubs "$python" tests/python/client.py "$server"
+  PYTHONPATH=tests/clients "$python" tests/python/fuzz.py "$server" "$buf"
 }
 
 step_clients() {
   build_server
   tests/clients/run "$server"
+}
+
+# A real browser, with a page of another origin.
+step_browser() {
+  install_npm browser tests/browser
+  build_server
+  make_site
+  PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=tests/clients python3 tests/browser/run.py "$server" "$npm/buf" "$site"
 }
 
 step_deploy() {
@@ -77,6 +88,41 @@ install_buf() {
     return
   fi
   npm install --prefix "$TOOLS/buf" --no-save --no-audit --no-fund --ignore-scripts "@bufbuild/buf@$BUF_VERSION"
+}
+
+# install_npm NAME FOLDER: the packages of a folder's lock file. Their programs are in $npm.
+install_npm() {
+  local folder=$TOOLS/$1
+  npm=$folder/node_modules/.bin
+  # The copy is made last: it says that all of it is installed.
+  if cmp --silent "$2/package-lock.json" "$folder/installed.json"; then
+    return
+  fi
+  mkdir -p "$folder"
+  cp "$2/package.json" "$2/package-lock.json" "$folder/"
+  npm ci --prefix "$folder" --no-audit --no-fund --ignore-scripts
+  cp "$2/package-lock.json" "$folder/installed.json"
+}
+
+# Makes the page of tests/browser, with the stubs that it uses and with README's programs.
+make_site() {
+  local build=$TOOLS/browser/build
+  site=$TOOLS/browser/site
+  rm -rf "$build" "$site"
+  # A copy, because TypeScript and esbuild look for packages in the folders above the source.
+  cp -r tests/browser "$build"
+  python3 tests/readme.py js fetch >"$build/readme-fetch.js"
+  python3 tests/readme.py ts connect-web >"$build/readme-grpcweb.ts"
+  local proto=$PWD/proto
+  (
+    cd "$build"
+    PATH=$npm:$PATH
+    buf generate "$proto" --output gen
+    tsc
+    esbuild page.ts readme-fetch.js readme-grpcweb.ts --bundle --format=esm --target=chrome120 \
+      --outdir="$site" --log-level=warning
+  )
+  cp tests/browser/index.html "$site/"
 }
 
 # install_venv NAME REQUIREMENTS: a virtual environment with the packages of a file.
