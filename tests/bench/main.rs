@@ -42,6 +42,7 @@ mod inprocess;
 mod load;
 mod process;
 mod report;
+mod rest;
 mod script;
 mod space;
 mod stats;
