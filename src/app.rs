@@ -203,12 +203,12 @@ async fn api(
 /// # Errors
 /// When our own descriptors do not decode.
 pub fn front(api: Api, cors: &cors::Config) -> Result<(Stack, Served, HealthReporter), Cause> {
-    let (door, config) = (api.door.clone(), api.config.clone());
+    let (door, config, metrics) = (api.door.clone(), api.config.clone(), api.metrics.clone());
     let (services, reporter) = grpc::routes(api)?;
     let rpcs = Rpcs::new(services.clone());
     let gateway = Gateway::new(rpcs, config.max_request_bytes, config.max_response_bytes);
     let rest = door.before(gateway.router(), gateway::needs);
-    Ok((services.clone(), Front::new(Pad::new(services), rest, &cors.layer()), reporter))
+    Ok((services.clone(), Front::new(Pad::new(services), rest, &cors.layer(), metrics), reporter))
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, Cause> {

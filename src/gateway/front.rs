@@ -16,7 +16,11 @@ use tonic_web::{GrpcWebLayer, GrpcWebService};
 use tower::{Layer, Service};
 use tower_http::cors::{Cors, CorsLayer};
 
-use super::problem::{Origin, Problem};
+use super::{
+    problem::{Origin, Problem},
+    route::Served,
+};
+use crate::telemetry::{Metrics, metrics::Rest};
 
 /// Serves one request by its kind. `G` answers gRPC, `R` REST.
 #[derive(Clone)]
@@ -32,11 +36,13 @@ struct Open<G, R> {
     grpc: G,
     web: GrpcWebService<G>,
     rest: R,
+    metrics: Metrics,
 }
 
 impl<G: Clone, R: Clone> Front<G, R> {
-    pub fn new(grpc: G, rest: R, cors: &CorsLayer) -> Self {
-        let open = Open { grpc: grpc.clone(), web: GrpcWebLayer::new().layer(grpc.clone()), rest };
+    pub fn new(grpc: G, rest: R, cors: &CorsLayer, metrics: Metrics) -> Self {
+        let web = GrpcWebLayer::new().layer(grpc.clone());
+        let open = Open { grpc: grpc.clone(), web, rest, metrics };
         Self { grpc, open: cors.layer(open) }
     }
 }
@@ -95,8 +101,15 @@ where
             kind if kind.starts_with("application/grpc-web") => self.web.call(request).boxed(),
             kind if kind.starts_with("application/grpc") => self.grpc.call(request).boxed(),
             _ => {
-                let answer = self.rest.call(request.map(axum::body::Body::new));
-                answer.map(|response| response.map(|response| in_json(response).map(Body::new))).boxed()
+                let (answer, metrics) =
+                    (self.rest.call(request.map(axum::body::Body::new)), self.metrics.clone());
+                answer
+                    .map(move |response| {
+                        let response = in_json(response?);
+                        count(&metrics, &response);
+                        Ok(response.map(Body::new))
+                    })
+                    .boxed()
             }
         }
     }
@@ -108,6 +121,13 @@ fn in_json(response: axum::response::Response) -> axum::response::Response {
         Some(status) => Problem::from(status).response(&Origin::default()),
         None => response,
     }
+}
+
+fn count(metrics: &Metrics, response: &axum::response::Response) {
+    let nowhere = Served { method: "other", path: "other" };
+    let Served { method, path } = response.extensions().get().copied().unwrap_or(nowhere);
+    let status = response.status().as_u16();
+    metrics.rest_requests.get_or_create(&Rest { method, route: path, status }).inc();
 }
 
 fn is_grpc(headers: &HeaderMap) -> bool {

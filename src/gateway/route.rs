@@ -49,6 +49,13 @@ pub struct Route {
     handler: Handler,
 }
 
+/// Which route has answered, on the answer.
+#[derive(Clone, Copy)]
+pub(super) struct Served {
+    pub method: &'static str,
+    pub path: &'static str,
+}
+
 /// The schema of a type; its parts are filed in the generator.
 pub type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
 /// Schemas by type of content.
@@ -171,6 +178,7 @@ impl Route {
         };
         let origin = Origin { params: &params, body: &bytes };
         let mut response = answered.unwrap_or_else(|problem| problem.response(&origin));
+        response.extensions_mut().insert(Served { method: name_of(&self.method), path: self.path });
         if let Some(correlation) = correlation {
             response.headers_mut().insert(CORRELATION, correlation);
         }
@@ -226,6 +234,17 @@ async fn whole(body: Body, limit: usize) -> Result<Bytes, Problem> {
     let read = tokio::time::timeout(BODY_LIMIT, to_bytes(body, limit)).await.map_err(|_| late)?;
     let refused = "The body is too large, or broke off";
     read.map_err(|_| Problem::Refused(StatusCode::PAYLOAD_TOO_LARGE, refused.into()))
+}
+
+/// The name of a method that routes have.
+fn name_of(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        _ => "other",
+    }
 }
 
 /// A body without a type is taken for JSON, as by FastAPI.
