@@ -10,7 +10,7 @@ use tonic::Code;
 
 use super::{bearer, furnish, space};
 use crate::support::{
-    database::Database,
+    database::{Database, root},
     eventually,
     hub::{self, Hub},
     on_both,
@@ -45,6 +45,16 @@ on_both! {
         let stored = rows(&moved.database).await;
         let defaults: Vec<bool> = stored.iter().map(|row| row.ends_with("default")).collect();
         assert_eq!(defaults, [false, true], "{stored:?}");
+    }
+
+    async fn replicas_that_start_together_store_one(database: Database) {
+        let (hub, store) = (Hub::start().await, database.store().await);
+        let id = root(&store).await.id;
+        let replicas = (0..8).map(|_| store.ensure_default_marketplace(id, account(&hub)));
+        for stored in futures_util::future::join_all(replicas).await {
+            stored.unwrap();
+        }
+        assert_eq!(rows(&database).await.len(), 1);
     }
 
     async fn the_owner_is_who_the_marketplace_says(database: Database) {
