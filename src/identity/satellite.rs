@@ -67,15 +67,13 @@ impl Satellites {
         }
     }
 
-    /// Stores the configured marketplace, if there is one, as the default one of `tenant`.
+    /// Stores the configured marketplace, if there is one, as the default one of `tenant`; one that was
+    /// configured before is not asked any more.
     ///
     /// # Errors
     /// `StoreUnavailable`.
     pub(super) async fn seed(&self, tenant: TenantId) -> Result<(), Error> {
-        match self.config.marketplace() {
-            Some(new) => self.store.ensure_default_marketplace(tenant, new).await,
-            None => Ok(()),
-        }
+        self.store.configure_marketplace(tenant, self.config.marketplace()).await
     }
 
     /// The caller whose token this is. Costs neither the database nor the hub anything, and no
