@@ -34,6 +34,7 @@ fn marketplaces() -> TableCreateStatement {
         .col(json("issuers"))
         .col(text("email"))
         .col(json("credential"))
+        .col(boolean("is_configured"))
         .col(boolean("is_default"))
         .col(boolean("is_active"))
         .col(time("created_at"))

@@ -314,8 +314,44 @@ mod tests {
     }
 
     #[test]
+    fn a_marketplace_is_named_whole_or_not_at_all() {
+        let whole = [
+            ("SYFT_HUB_URL", "https://hub.example/"),
+            ("SYFT_HUB_USERNAME", "Amy"),
+            ("SYFT_HUB_API_TOKEN", "syft_pat_x"),
+        ];
+        let marketplace = load("", &whole, &[]).unwrap().hub.marketplace().unwrap();
+        assert_eq!((marketplace.url.as_str(), marketplace.username.as_str()), ("https://hub.example", "amy"));
+        assert!(load("", &[], &[]).unwrap().hub.marketplace().is_none());
+        for without in 0..3 {
+            let part: Vec<_> =
+                whole.iter().enumerate().filter(|(i, _)| *i != without).map(|(_, v)| *v).collect();
+            let problems = load("", &part, &[]).unwrap_err();
+            assert_eq!(problems.len(), 1, "{problems:?}");
+        }
+        for (key, value) in [
+            ("hub.url", "hub.example"),
+            ("hub.url", "https://u:p@hub.example"),
+            ("hub.url", "https://hub.example/?x=1"),
+            ("hub.username", "a b"),
+            ("hub.api_token", "a\nb"),
+            ("hub.issuers", "[\"\"]"),
+            ("hub.clock_leeway_s", "61"),
+        ] {
+            let problems = load("", &whole, &[(key, value)]).unwrap_err();
+            assert!(problems.len() == 1 && problems[0].starts_with(key), "{key} {value}: {problems:?}");
+        }
+    }
+
+    #[test]
     fn no_secret_is_shown() {
-        let config = load("", &[("SYFT_ADMIN_API_KEY", "s3cret-s3cret-s3cret")], &[]).unwrap();
+        let secrets = [
+            ("SYFT_ADMIN_API_KEY", "s3cret-s3cret-s3cret"),
+            ("SYFT_HUB_URL", "https://hub.example"),
+            ("SYFT_HUB_USERNAME", "amy"),
+            ("SYFT_HUB_API_TOKEN", "s3cret-s3cret-s3cret"),
+        ];
+        let config = load("", &secrets, &[]).unwrap();
         let shown = toml::Value::try_from(&config).unwrap().to_string();
         assert!(!shown.contains("s3cret") && !format!("{config:?}").contains("s3cret"));
     }

@@ -189,3 +189,78 @@ impl State {
         self.keys.as_ref().is_some_and(|keys| Arc::ptr_eq(keys, known))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, time::Duration};
+
+    use tokio::time::Instant;
+
+    use super::{MAX_KEPT, MIN_KEPT, PAUSE, REFETCH_EVERY, STALE, State, Want};
+    use crate::{error::UpstreamError, hub};
+
+    fn keys(max_age: Option<Duration>) -> Result<hub::Keys, UpstreamError> {
+        Ok(hub::Keys { keys: Vec::new(), max_age })
+    }
+
+    fn down() -> Result<hub::Keys, UpstreamError> {
+        Err(UpstreamError::unavailable("is down"))
+    }
+
+    const MOMENT: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn keys_are_kept_as_long_as_the_hub_says_within_bounds() {
+        let now = Instant::now();
+        for (said, kept) in [
+            (Duration::ZERO, MIN_KEPT),
+            (Duration::from_secs(900), Duration::from_secs(900)),
+            (Duration::MAX, MAX_KEPT),
+        ] {
+            let mut state = State::default();
+            assert!(state.is_due(&Want::Fresh, now));
+            state.note(&Want::Fresh, now, keys(Some(said)));
+            assert!(!state.is_due(&Want::Fresh, now + kept - MOMENT), "{said:?}");
+            assert!(state.is_due(&Want::Fresh, now + kept), "{said:?}");
+        }
+    }
+
+    #[test]
+    fn a_hub_that_is_down_is_given_a_pause_while_old_keys_serve_for_a_while() {
+        let (now, mut state) = (Instant::now(), State::default());
+        state.note(&Want::Fresh, now, down());
+        assert!(state.usable(now).is_err() && !state.is_due(&Want::Fresh, now + PAUSE - MOMENT));
+        assert!(state.is_due(&Want::Fresh, now + PAUSE));
+        state.note(&Want::Fresh, now, keys(Some(MIN_KEPT)));
+        let old = now + MIN_KEPT;
+        state.note(&Want::Fresh, old, down());
+        assert!(state.usable(old).is_ok() && state.usable(old + STALE - MOMENT).is_ok());
+        assert!(state.usable(old + STALE).is_err());
+        state.note(&Want::Fresh, old + STALE, keys(None));
+        assert!(state.usable(old + STALE).is_ok());
+    }
+
+    #[test]
+    fn tokens_bring_about_a_fetch_a_minute() {
+        let (now, mut state) = (Instant::now(), State::default());
+        state.note(&Want::Fresh, now, keys(None));
+        let first = state.usable(now).unwrap();
+        let want = Want::OtherThan(Arc::clone(&first));
+        assert!(state.is_due(&want, now));
+        state.note(&want, now, keys(None));
+        // Whoever knows the keys before these learns of them, and whoever knows these has to wait.
+        assert!(!state.is_due(&want, now) && state.newer(&first).unwrap().is_some());
+        let second = state.usable(now).unwrap();
+        let want = Want::OtherThan(Arc::clone(&second));
+        assert!(
+            !state.is_due(&want, now + REFETCH_EVERY - MOMENT) && state.newer(&second).unwrap().is_none()
+        );
+        assert!(state.is_due(&want, now + REFETCH_EVERY));
+        // A fetch that fails counts too, and until the next nobody can tell.
+        state.note(&want, now + REFETCH_EVERY, down());
+        assert!(!state.is_due(&want, now + 2 * REFETCH_EVERY - MOMENT) && state.newer(&second).is_err());
+        assert!(state.is_due(&want, now + 2 * REFETCH_EVERY));
+        state.note(&want, now + 2 * REFETCH_EVERY, keys(None));
+        assert!(state.newer(&second).unwrap().is_some());
+    }
+}

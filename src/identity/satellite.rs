@@ -19,8 +19,11 @@ use crate::{
     store::Store,
 };
 
-/// Tokens, and tenants with marketplaces, remembered at most.
-const CAPACITY: u64 = 100_000;
+/// Tokens remembered at most.
+const TOKENS: u64 = 100_000;
+/// Tenants whose marketplaces are remembered at most, and how long when nobody asks.
+const TENANTS: u64 = 10_000;
+const KEPT: Duration = Duration::from_secs(60);
 /// How long the hub's word on a token is taken without asking again, however long the token lives.
 const TRUSTED: Duration = Duration::from_secs(300);
 
@@ -58,20 +61,19 @@ impl Satellites {
             keys: KeyRing::new(hub.clone(), tasks),
             hub,
             config: Arc::new(config),
-            marketplaces: Cache::new(CAPACITY),
-            bearers: Cache::builder().max_capacity(CAPACITY).expire_after(UntilItEnds).build(),
+            // Every change of the catalog leaves those before it behind.
+            marketplaces: Cache::builder().max_capacity(TENANTS).time_to_idle(KEPT).build(),
+            bearers: Cache::builder().max_capacity(TOKENS).expire_after(UntilItEnds).build(),
         }
     }
 
-    /// Stores the configured marketplace, if there is one, as the default one of `tenant`.
+    /// Stores the configured marketplace, if there is one, as the default one of `tenant`; one that was
+    /// configured before is not asked any more.
     ///
     /// # Errors
     /// `StoreUnavailable`.
     pub(super) async fn seed(&self, tenant: TenantId) -> Result<(), Error> {
-        match self.config.marketplace() {
-            Some(new) => self.store.ensure_default_marketplace(tenant, new).await,
-            None => Ok(()),
-        }
+        self.store.configure_marketplace(tenant, self.config.marketplace()).await
     }
 
     /// The caller whose token this is. Costs neither the database nor the hub anything, and no

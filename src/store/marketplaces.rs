@@ -1,8 +1,8 @@
 //! Marketplaces: accounts on SyftHubs, with their credentials sealed.
 
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder,
-    Select, sea_query::Expr,
+    ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, IntoActiveModel, QueryFilter,
+    QueryOrder, Select, sea_query::Expr,
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
@@ -32,23 +32,24 @@ impl Store {
         rows.into_iter().map(|row| self.open_marketplace(tenant, row)).collect()
     }
 
-    /// Makes a marketplace the tenant's default one: the row of its URL if there is one, which becomes
-    /// active. Writes nothing when all is as it should be, so any number of replicas start with it.
+    /// Makes the configured marketplace of a tenant its default one: the row of its URL if there is one,
+    /// which becomes active. What was configured before is active no longer. Writes nothing when all is
+    /// as it should be, so any number of replicas start with it.
     ///
     /// # Errors
     /// `StoreUnavailable`.
-    pub async fn ensure_default_marketplace(
+    pub async fn configure_marketplace(
         &self,
         tenant: TenantId,
-        new: NewMarketplace,
+        new: Option<NewMarketplace>,
     ) -> Result<(), Error> {
-        if self.is_default_marketplace(tenant, &new).await? {
+        if self.is_configured(tenant, new.as_ref()).await? {
             return Ok(());
         }
-        match self.put_default_marketplace(tenant, new.clone()).await {
+        match self.reconfigure(tenant, new.clone()).await {
             // Another replica has just inserted it.
-            Err(Error::AlreadyExists(..)) => self.put_default_marketplace(tenant, new).await,
-            put => put,
+            Err(Error::AlreadyExists(..)) => self.reconfigure(tenant, new).await,
+            done => done,
         }
     }
 
@@ -77,42 +78,63 @@ impl Store {
         .await
     }
 
-    async fn is_default_marketplace(&self, tenant: TenantId, new: &NewMarketplace) -> Result<bool, Error> {
-        let Some(row) = at(self.reader(), tenant, &new.url).await? else { return Ok(false) };
-        // One that does not open is written anew.
-        let Ok(stored) = self.open_marketplace(tenant, row) else { return Ok(false) };
-        Ok(stored.is_default
-            && stored.is_active
-            && stored.name == new.name
-            && stored.username == new.username
-            && stored.issuers == new.issuers
-            && stored.api_token.expose_secret() == new.api_token.expose_secret())
+    async fn is_configured(&self, tenant: TenantId, new: Option<&NewMarketplace>) -> Result<bool, Error> {
+        let rows = configured(tenant).all(self.reader()).await?;
+        let same = |row: marketplace::Model, new: &NewMarketplace| {
+            // One that does not open is written anew.
+            self.open_marketplace(tenant, row).is_ok_and(|stored| {
+                stored.is_default
+                    && stored.is_active
+                    && stored.url == new.url
+                    && stored.name == new.name
+                    && stored.username == new.username
+                    && stored.issuers == new.issuers
+                    && stored.api_token.expose_secret() == new.api_token.expose_secret()
+            })
+        };
+        Ok(rows.len() == usize::from(new.is_some())
+            && rows.into_iter().zip(new).all(|(row, new)| same(row, new)))
     }
 
-    async fn put_default_marketplace(&self, tenant: TenantId, new: NewMarketplace) -> Result<(), Error> {
+    async fn reconfigure(&self, tenant: TenantId, new: Option<NewMarketplace>) -> Result<(), Error> {
         let store = self.clone();
         self.change(move |txn| {
             Box::pin(async move {
-                marketplace::Entity::update_many()
-                    .col_expr(marketplace::Column::IsDefault, Expr::value(false))
-                    .filter(marketplace::Column::TenantId.eq(tenant.0))
-                    .filter(marketplace::Column::IsDefault.eq(true))
-                    .exec(txn)
-                    .await?;
-                let url = new.url.clone();
-                match at(txn, tenant, &url).await? {
-                    Some(found) => {
-                        marketplace::Entity::update(store.changed(tenant, found, new)?).exec(txn).await?;
-                    }
-                    None => {
-                        let inserted = marketplace::Entity::insert(store.fresh(tenant, new)?).exec(txn).await;
-                        inserted.map_err(|e| fault::taken(e, Resource::Marketplace, &url))?;
-                    }
+                for row in configured(tenant).all(txn).await? {
+                    marketplace::Entity::update(retired(row)).exec(txn).await?;
                 }
-                Ok(())
+                match new {
+                    Some(new) => store.put_default(txn, tenant, new).await,
+                    None => Ok(()),
+                }
             })
         })
         .await
+    }
+
+    async fn put_default(
+        &self,
+        txn: &DatabaseTransaction,
+        tenant: TenantId,
+        new: NewMarketplace,
+    ) -> Result<(), Error> {
+        marketplace::Entity::update_many()
+            .col_expr(marketplace::Column::IsDefault, Expr::value(false))
+            .filter(marketplace::Column::TenantId.eq(tenant.0))
+            .filter(marketplace::Column::IsDefault.eq(true))
+            .exec(txn)
+            .await?;
+        let url = new.url.clone();
+        match of(tenant).filter(marketplace::Column::Url.eq(&url)).one(txn).await? {
+            Some(found) => {
+                marketplace::Entity::update(self.changed(tenant, found, new)?).exec(txn).await?;
+            }
+            None => {
+                let inserted = marketplace::Entity::insert(self.fresh(tenant, new)?).exec(txn).await;
+                inserted.map_err(|e| fault::taken(e, Resource::Marketplace, &url))?;
+            }
+        }
+        Ok(())
     }
 
     fn fresh(&self, tenant: TenantId, new: NewMarketplace) -> Result<marketplace::ActiveModel, Error> {
@@ -127,6 +149,7 @@ impl Store {
             satellite_id: Set(None),
             issuers: Set(Texts(new.issuers)),
             email: Set(String::new()),
+            is_configured: Set(true),
             is_default: Set(true),
             is_active: Set(true),
             created_at: Set(now()),
@@ -152,6 +175,7 @@ impl Store {
         row.name = Set(new.name);
         row.username = Set(new.username);
         row.issuers = Set(Texts(new.issuers));
+        row.is_configured = Set(true);
         row.is_default = Set(true);
         row.is_active = Set(true);
         row.updated_at = Set(now());
@@ -190,10 +214,16 @@ fn of(tenant: TenantId) -> Select<marketplace::Entity> {
     marketplace::Entity::find().filter(marketplace::Column::TenantId.eq(tenant.0))
 }
 
-async fn at(
-    reader: &impl ConnectionTrait,
-    tenant: TenantId,
-    url: &str,
-) -> Result<Option<marketplace::Model>, Error> {
-    Ok(of(tenant).filter(marketplace::Column::Url.eq(url)).one(reader).await?)
+fn configured(tenant: TenantId) -> Select<marketplace::Entity> {
+    of(tenant).filter(marketplace::Column::IsConfigured.eq(true))
+}
+
+/// What the configuration names no longer.
+fn retired(row: marketplace::Model) -> marketplace::ActiveModel {
+    let mut row = row.into_active_model();
+    row.is_configured = Set(false);
+    row.is_default = Set(false);
+    row.is_active = Set(false);
+    row.updated_at = Set(now());
+    row
 }

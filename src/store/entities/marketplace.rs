@@ -17,6 +17,7 @@ pub struct Model {
     pub issuers: Texts,
     pub email: String,
     pub credential: Json,
+    pub is_configured: bool,
     pub is_default: bool,
     pub is_active: bool,
     pub created_at: TimeDateTimeWithTimeZone,

@@ -23,6 +23,7 @@ use super::space;
 use crate::support::{
     database::Database,
     hub::{self, Hub, KEY_ID, claims, header, jwk, key, now, sign, signed, unsigned},
+    rest::{self, Rest},
     space::{Space, question},
     tenants::call_with,
 };
@@ -31,9 +32,10 @@ use crate::support::{
 #[derive(Debug, Clone, Copy)]
 enum Transport {
     Grpc,
+    Rest,
 }
 
-const TRANSPORTS: [Transport; 1] = [Transport::Grpc];
+const TRANSPORTS: [Transport; 2] = [Transport::Grpc, Transport::Rest];
 
 /// A name, and the headers of a call.
 type Row = (String, Vec<(&'static str, String)>);
@@ -51,6 +53,13 @@ impl Transport {
                 let refused = (status.code() != Code::Ok).then_some(status)?;
                 assert_eq!(refused.code(), Code::Unauthenticated, "{headers:?}: {refused:?}");
                 Some(format!("{} {:?}", refused.message(), refused.details()))
+            }
+            Self::Rest => {
+                let answer = Rest::with(space, &headers).query("open", rest::question()).await;
+                let refused = (answer.status != 200).then_some(answer)?;
+                assert_eq!(refused.status, 401, "{headers:?}: {}", refused.text);
+                assert!(refused.json()["detail"].is_string(), "{headers:?}: {}", refused.text);
+                Some(format!("{} {}", refused.header("www-authenticate"), refused.text))
             }
         }
     }

@@ -1,5 +1,7 @@
 //! A hub that fails is not its callers' fault: whose it is, is told apart.
 
+use std::time::Instant;
+
 use tonic::Code;
 use tonic_types::StatusExt;
 
@@ -31,18 +33,21 @@ async fn keys_that_cannot_be_had() {
         ("HUB_REJECTED", Fault { status: 302, headers: &[("location", "/elsewhere")], body: String::new() }),
     ];
     faults.extend(UNREADABLE.map(|body| ("HUB_UNAVAILABLE", fault(200, body))));
-    for (expected, fault) in faults {
-        let hub = Hub::start().await;
-        let space = space(Database::sqlite(), &hub, &[]).await;
-        hub.fail("jwks", fault.clone());
-        let mut asker = bearer(&space, &hub::token("2")).await;
-        let refused = asker.query("open").await.unwrap_err();
-        let what = format!("{} {:.40}", fault.status, fault.body);
-        assert_eq!(reason(&refused), expected, "{what}");
-        assert!(!format!("{refused:?}").contains("4719"), "{refused:?}");
-        hub.recover();
-        eventually("the hub is asked again", async || asker.query("open").await.is_ok()).await;
-    }
+    futures_util::future::join_all(faults.into_iter().map(|(expected, fault)| no_keys(expected, fault)))
+        .await;
+}
+
+async fn no_keys(expected: &str, fault: Fault) {
+    let hub = Hub::start().await;
+    let space = space(Database::sqlite(), &hub, &[]).await;
+    let what = format!("{} {:.40}", fault.status, fault.body);
+    hub.fail("jwks", fault);
+    let mut asker = bearer(&space, &hub::token("2")).await;
+    let refused = asker.query("open").await.unwrap_err();
+    assert_eq!(reason(&refused), expected, "{what}");
+    assert!(!format!("{refused:?}").contains("4719"), "{refused:?}");
+    hub.recover();
+    eventually("the hub is asked again", async || asker.query("open").await.is_ok()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -99,6 +104,32 @@ async fn a_hub_that_asks_for_patience_is_passed_on() {
     assert_eq!(reason(&refused), "HUB_UNAVAILABLE");
     assert_eq!(refused.get_details_retry_info().unwrap().retry_delay.unwrap().as_secs(), 30);
     assert_eq!(hub.verifications(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hub_that_hangs_is_waited_for_ten_seconds() {
+    let hub = Hub::start().await;
+    let space = space(Database::sqlite(), &hub, &[]).await;
+    let mut known = bearer(&space, &hub::token("2")).await;
+    known.query("open").await.unwrap();
+    hub.hold();
+    // One waits for its word on a token, one for keys that it may have meanwhile.
+    let mut fresh = bearer(&space, &hub::token("2")).await;
+    let mut unknown = bearer(&space, &hub::signed(&hub::header(), &hub::claims("2"), 1)).await;
+    let begun = Instant::now();
+    let waiting = async { tokio::join!(fresh.query("open"), unknown.query("open")) };
+    let meanwhile = async {
+        eventually("both are asked about", async || hub.verifications() == 2 && hub.fetches() == 2).await;
+        known.query("open").await.unwrap();
+        begun.elapsed()
+    };
+    let ((fresh, unknown), meanwhile) = tokio::join!(waiting, meanwhile);
+    let waited = begun.elapsed().as_secs_f64();
+    assert!(meanwhile.as_secs_f64() < 9.0 && (9.0..15.0).contains(&waited), "{meanwhile:?}, {waited} s");
+    for refused in [fresh.unwrap_err(), unknown.unwrap_err()] {
+        assert_eq!(reason(&refused), "HUB_UNAVAILABLE", "{refused:?}");
+    }
+    hub.release();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

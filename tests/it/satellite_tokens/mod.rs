@@ -1,6 +1,7 @@
 //! Callers with a token of SyftHub.
 
 mod callers;
+mod canaries;
 mod forgeries;
 mod hub_trouble;
 mod owners;

@@ -10,7 +10,7 @@ use tonic::Code;
 
 use super::{bearer, furnish, space};
 use crate::support::{
-    database::Database,
+    database::{Database, root},
     eventually,
     hub::{self, Hub},
     on_both,
@@ -43,8 +43,23 @@ on_both! {
         let settings = [("hub.url", "http://127.0.0.1:9"), ("hub.username", hub::OWNER), ("hub.api_token", "x")];
         let moved = Space::configured(database, &settings).await;
         let stored = rows(&moved.database).await;
-        let defaults: Vec<bool> = stored.iter().map(|row| row.ends_with("default")).collect();
-        assert_eq!(defaults, [false, true], "{stored:?}");
+        let states: Vec<_> = stored.iter().map(|row| row.split_once(';').unwrap().1).collect();
+        assert_eq!(states, [" ", " active default"], "{stored:?}");
+        // Named no longer, it is believed no longer.
+        let known = Space::configured(moved.stop().await, &[]).await;
+        let refused = bearer(&known, &hub::token("2")).await.query("open").await.unwrap_err();
+        assert_eq!(reason(&refused), "UNAUTHENTICATED");
+        assert!(rows(&known.database).await.iter().all(|row| row.ends_with("; ")));
+    }
+
+    async fn replicas_that_start_together_store_one(database: Database) {
+        let (hub, store) = (Hub::start().await, database.store().await);
+        let id = root(&store).await.id;
+        let replicas = (0..8).map(|_| store.configure_marketplace(id, Some(account(&hub))));
+        for stored in futures_util::future::join_all(replicas).await {
+            stored.unwrap();
+        }
+        assert_eq!(rows(&database).await.len(), 1);
     }
 
     async fn the_owner_is_who_the_marketplace_says(database: Database) {
@@ -60,9 +75,13 @@ on_both! {
         // It is kept: the next start does not depend on the hub.
         let database = space.stop().await;
         hub.die().await;
-        let again = Space::configured(database, &[]).await;
+        let url = hub.url();
+        let marketplace =
+            [("hub.url", url.as_str()), ("hub.username", hub::OWNER), ("hub.api_token", hub::API_TOKEN)];
+        let again = Space::configured(database, &marketplace).await;
         again.admin().await.query("open").await.unwrap();
         let named = [("identity.owner_email", "me@example.org")];
+        let named = [marketplace.as_slice(), &named].concat();
         let named = Space::configured(again.stop().await, &named).await;
         assert_eq!(reason(&named.admin().await.query("open").await.unwrap_err()), "POLICY_VIOLATION");
     }
@@ -82,7 +101,7 @@ on_both! {
             made.unwrap();
             if let Some(hub) = hub {
                 let id = space.store.tenant(tenant).await.unwrap().id;
-                space.store.ensure_default_marketplace(id, account(hub)).await.unwrap();
+                space.store.configure_marketplace(id, Some(account(hub))).await.unwrap();
             }
             furnish(&mut with(&space, tenant, ADMIN_KEY).await).await;
         }
@@ -124,7 +143,8 @@ async fn with(space: &Space, tenant: &str, token: &str) -> Clients {
 async fn rows(database: &Database) -> Vec<String> {
     let raw = database.raw().await;
     let sql = "SELECT url || ' ' || username || ' ' || CAST(credential AS TEXT) || ' ' \
-               || CAST(updated_at AS TEXT) || CASE WHEN is_default THEN ' default' ELSE '' END AS row \
+               || CAST(updated_at AS TEXT) || '; ' || CASE WHEN is_active THEN 'active ' ELSE '' END \
+               || CASE WHEN is_default THEN 'default' ELSE '' END AS row \
                FROM marketplaces ORDER BY id";
     let found = raw.query_all_raw(Statement::from_string(raw.get_database_backend(), sql)).await.unwrap();
     found.iter().map(|row| row.try_get("", "row").unwrap()).collect()
