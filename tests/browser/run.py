@@ -23,6 +23,7 @@ from upstream import started_upstream
 from website import LISTED, STRANGER, Site
 
 BROWSER = "chromium"
+DOCUMENTED = ["/api/v1/endpoints/{slug}/query", "/api/v1/policies/{policy_id}"]
 # For all checks of a page.
 PAGE_SECONDS = 90
 
@@ -37,9 +38,9 @@ def main(server, buf, folder):
         origins = json.dumps([f"http://{LISTED}:{port}"])
         with started_server(server, temporary, SYFT_CORS_ALLOWED_ORIGINS=origins) as (address, log):
             Site.settings = {"server": f"http://{address}", "key": fill(Space(buf, address), upstream)}
-            outcomes = [
-                outcome for name in (LISTED, STRANGER) for outcome in visit(f"http://{name}:{port}/", Path(temporary))
-            ]
+            outcomes = [shows_documentation(address, Path(temporary))]
+            for name in (LISTED, STRANGER):
+                outcomes += visit(f"http://{name}:{port}/", Path(temporary))
             if not all(outcomes):
                 print(f"--- the server's log:\n{log.read_text(errors='replace')}", flush=True)
     print(f"{outcomes.count(True)} passed, {outcomes.count(False)} failed")
@@ -66,7 +67,32 @@ def visit(url, temporary):
 def opened_browser(url, temporary):
     """A browser with a page open. Gives its log."""
     log = temporary / "browser.log"
-    # A fresh profile for each page, and no way to any address but this machine's.
+    with open(log, "wb") as output:
+        process = subprocess.Popen(browser(url, temporary), env=environment(), stdout=output, stderr=output)
+    try:
+        yield log
+    finally:
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=10)
+        process.kill()
+        process.wait()
+
+
+def shows_documentation(address, temporary):
+    """Opens the page with the documentation, and returns whether it shows the routes."""
+    # The browser's own clock runs fast, and stands still while something is loaded.
+    command = browser(f"http://{address}/docs", temporary, "--dump-dom", "--virtual-time-budget=20000")
+    page = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=PAGE_SECONDS)
+    if all(f'data-path="{path}"' in page.stdout for path in DOCUMENTED):
+        print("ok      the documentation shows the routes", flush=True)
+        return True
+    print(f"FAILED  the documentation does not show {DOCUMENTED}:\n{page.stdout}\n{page.stderr}", flush=True)
+    return False
+
+
+def browser(url, temporary, *options):
+    """The command that opens a page, with a fresh profile and no way to any address but this machine's."""
     command = [
         shutil.which(BROWSER) or sys.exit(f"{BROWSER} is not installed"),
         "--headless",
@@ -84,16 +110,7 @@ def opened_browser(url, temporary):
     if os.geteuid() == 0:
         # Its sandbox refuses to run as root.
         command.append("--no-sandbox")
-    with open(log, "wb") as output:
-        process = subprocess.Popen([*command, url], env=environment(), stdout=output, stderr=output)
-    try:
-        yield log
-    finally:
-        process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=10)
-        process.kill()
-        process.wait()
+    return [*command, *options, url]
 
 
 if __name__ == "__main__":

@@ -27,6 +27,8 @@ SETUP_SECONDS = 30
 CLIENT_SECONDS = 120
 SERVICE_CONFIG = Path(__file__).parents[2] / "deploy" / "retry-service-config.json"
 ADMIN_KEY = "the-admin-key-of-the-client-tests"
+# The one that is there from the beginning.
+TENANT = "root"
 
 DOCUMENTS = {
     "copyright": "The copyright term is seventy years after the death of the author.",
@@ -103,7 +105,7 @@ class Space:
         """Calls a method with one or several messages and returns its last response."""
         url = f"http://{self.address}/syft.space.v1.{method}"
         command = [self.buf, "curl", "--http2-prior-knowledge", "--protocol", "grpc", "--data", "@-"]
-        command += ["--header", f"authorization: Bearer {ADMIN_KEY}", url]
+        command += ["--header", f"authorization: Bearer {ADMIN_KEY}", "--header", f"x-tenant-name: {TENANT}", url]
         answer = subprocess.run(
             command,
             env=environment(),
@@ -136,7 +138,12 @@ class Space:
 
     def create_policy(self, slug, kind, **configuration):
         new = {"name": kind, "policyType": kind, "endpointSlug": slug, "configuration": configuration}
-        self.call("PolicyService/CreatePolicy", {"policy": new})
+        return self.call("PolicyService/CreatePolicy", {"policy": new})["policy"]["id"]
+
+    def create_key(self, name, email):
+        """Returns the key and what was stored of it."""
+        new = {"name": name, "email": email, "scopes": ["SCOPE_QUERY"]}
+        return self.call("AccessService/CreateApiKey", {"apiKey": new})
 
 
 def fill(space, upstream):
@@ -149,8 +156,7 @@ def fill(space, upstream):
         model = space.create_model(script, "openai", base_url=f"{upstream}/v1", model=script, api_key="test")
         space.create_endpoint(script, modelId=model)
 
-    client = {"name": "client", "email": "client@example.org", "scopes": ["SCOPE_QUERY"]}
-    return space.call("AccessService/CreateApiKey", {"apiKey": client})["secret"]
+    return space.create_key("client", "client@example.org")["secret"]
 
 
 def fill_searched(space):

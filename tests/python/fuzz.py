@@ -3,7 +3,8 @@
 Usage: fuzz.py SERVER BUF [EXAMPLES]
 
 SERVER is the program syft-endpoints, BUF the program buf, EXAMPLES the number of calls of each method. All runs make
-the same calls. A call may be refused, but for a reason that the API has; nothing that a client sends is the server's fault.
+the same calls. A call may be refused, but for a reason that the API has; nothing that a client sends is the server's
+fault.
 """
 
 import functools

@@ -42,6 +42,12 @@ missing_packages() {
       has python3 || echo python3
       has chromium || echo chromium
       ;;
+    rest)
+      has cc || echo build-essential
+      has npm || echo npm
+      has curl || echo curl
+      has_venv || echo python3-venv
+      ;;
     clients)
       has cc || echo build-essential
       tests/clients/run --packages

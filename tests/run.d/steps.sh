@@ -51,6 +51,16 @@ step_browser() {
   PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=tests/clients python3 tests/browser/run.py "$server" "$npm/buf" "$site"
 }
 
+# REST by its own description, and as SyftHub's SDK uses it.
+step_rest() {
+  install_venv rest tests/rest/requirements.txt
+  install_buf
+  build_server
+  export PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=tests:tests/clients
+  "$python" tests/rest/sdk.py "$server" "$buf"
+  "$python" tests/rest/fuzz.py "$server" "$buf"
+}
+
 step_deploy() {
   local promtool
   promtool=$(promtool_program)
