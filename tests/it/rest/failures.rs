@@ -97,6 +97,8 @@ async fn unknown_paths_and_methods_are_told() {
     let rest = Rest::admin(&space);
     assert_eq!(rest.get("/api/v1/no/such").await.expect(404), json!({"detail": "Not Found"}));
     assert_eq!(rest.get("/no/such").await.expect(404), json!({"detail": "Not Found"}));
+    let no_text = rest.get("/api/v1/endpoints/%ff").await;
+    assert_eq!(no_text.expect(404), json!({"detail": "Not Found"}));
     let put = rest.call("PUT", "/api/v1/endpoints/", None).await;
     assert_eq!(put.expect(405), json!({"detail": "Method Not Allowed"}));
     let mut allowed: Vec<&str> = put.header("allow").split(',').collect();
