@@ -15,9 +15,11 @@ use crate::{
     config::Config,
     dataset::{Datasets, local::LocalIndexes},
     error::{Cause, Error},
-    grpc::{self, Api, Stack},
+    gateway::{self, Front, Gateway, Rpcs, cors},
+    grpc::{self, Api, Auth, Door, Pad, Stack},
     health,
-    identity::{self, Identity},
+    hub::Hub,
+    identity::{self, Identity, Satellites},
     model::Models,
     pipeline::{Lifetime, Pipeline, Plans, Registries},
     policy::Policies,
@@ -26,6 +28,9 @@ use crate::{
     telemetry::{Metrics, logs, metrics::State},
     upstream::Upstream,
 };
+
+/// What answers a connection's calls.
+pub type Served = Front<Pad<Stack>, Auth<axum::Router>>;
 
 /// How long each step after the grace may take.
 const STEP: Duration = Duration::from_secs(15);
@@ -38,6 +43,7 @@ pub struct App {
     metrics_listener: Option<TcpListener>,
     server: Server,
     routes: Stack,
+    front: Served,
     reporter: HealthReporter,
     store: Store,
     /// Queries, and what ends those that are still running after the grace.
@@ -73,7 +79,9 @@ impl App {
             policies: Policies::new(&store),
         };
         let api = api(&config, &store, registries, queries.clone(), metrics.clone()).await?;
-        let (routes, reporter) = grpc::routes(api)?;
+        let (identity, until) = (api.door.identity(), end_background.clone());
+        background.spawn(async move { until.run_until_cancelled(identity.learn_owner()).await });
+        let (routes, front, reporter) = front(api, &config.cors)?;
         // The database is there and up to date. Who reads that we listen finds us serving.
         health::set(&reporter, ServingStatus::Serving).await;
         let server = Server { config: config.server.clone(), tls, metrics };
@@ -83,6 +91,7 @@ impl App {
             metrics_listener,
             server,
             routes,
+            front,
             reporter,
             store,
             queries,
@@ -119,7 +128,9 @@ impl App {
     pub async fn run(mut self, shutdown: CancellationToken) {
         let (stop, served) = (Stop::default(), TaskTracker::new());
         self.observe();
-        served.spawn(self.server.clone().serve(self.listener, self.routes, stop.clone()));
+        // What is left of it would keep the writers waiting for more.
+        drop(self.routes);
+        served.spawn(self.server.clone().serve(self.listener, self.front, stop.clone()));
         let reported = health::report(self.store.clone(), self.reporter, shutdown.clone());
         self.background.spawn(reported);
         shutdown.cancelled().await;
@@ -172,7 +183,9 @@ async fn api(
     queries: Lifetime,
     metrics: Metrics,
 ) -> Result<Api, Cause> {
-    let identity = Identity::new(store.clone(), config.identity.clone(), admin_key(config)?);
+    let hub = Hub::new(&config.upstream)?;
+    let satellites = Satellites::new(store.clone(), hub, config.hub.clone(), queries.tasks.clone());
+    let identity = Identity::new(store.clone(), config.identity.clone(), admin_key(config)?, satellites);
     let identity = identity.await.map_err(explained)?;
     let Registries { datasets, models, policies } = registries.clone();
     let plans = Plans::new(store.clone(), registries);
@@ -180,7 +193,22 @@ async fn api(
     let pipeline = Pipeline::new(config.pipeline.clone(), plans, recorder, queries, metrics.clone());
     let multi_tenancy = config.identity.enable_multi_tenancy;
     let catalog = Catalog::new(store.clone(), datasets, models, policies, multi_tenancy);
-    Ok(Api { catalog, pipeline, identity, config: config.grpc.clone(), metrics })
+    let door = Door::new(identity, &config.grpc);
+    Ok(Api { catalog, pipeline, door, config: config.grpc.clone(), metrics })
+}
+
+/// What is served on one port: gRPC, gRPC-Web, and REST, which calls the same services in this process.
+/// The services alone come with it, and what reports their health.
+///
+/// # Errors
+/// When our own descriptors do not decode.
+pub fn front(api: Api, cors: &cors::Config) -> Result<(Stack, Served, HealthReporter), Cause> {
+    let (door, config, metrics) = (api.door.clone(), api.config.clone(), api.metrics.clone());
+    let (services, reporter) = grpc::routes(api)?;
+    let rpcs = Rpcs::new(services.clone());
+    let gateway = Gateway::new(rpcs, config.max_request_bytes, config.max_response_bytes);
+    let rest = door.before(gateway.router(), gateway::needs);
+    Ok((services.clone(), Front::new(Pad::new(services), rest, &cors.layer(), metrics), reporter))
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, Cause> {

@@ -44,6 +44,12 @@ pub enum Error {
     /// The dataset or model failed.
     #[error("{part} {fault}")]
     Upstream { part: Part, fault: UpstreamError },
+    /// The caller's marketplace could not say who it is; or it refuses us, and the owner must act.
+    #[error("The marketplace {0}")]
+    Hub(UpstreamError),
+    /// Sign in at the marketplace.
+    #[error("Guests may query only endpoints without policies: sign in at the marketplace")]
+    GuestNotAllowed,
     /// The database failed. Try again.
     #[error("The database is unavailable")]
     StoreUnavailable(#[source] Cause),
@@ -90,6 +96,26 @@ pub enum Rule {
     Unknown,
     Immutable,
     Schema,
+}
+
+impl Rule {
+    /// The rule's name, for programs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Missing => "MISSING",
+            Self::TooShort(_) => "TOO_SHORT",
+            Self::TooLong(_) => "TOO_LONG",
+            Self::AtLeast(_) => "AT_LEAST",
+            Self::AtMost(_) => "AT_MOST",
+            Self::NotFinite => "NOT_FINITE",
+            Self::Pattern => "PATTERN",
+            Self::OneOf => "ONE_OF",
+            Self::Reserved => "RESERVED",
+            Self::Unknown => "UNKNOWN",
+            Self::Immutable => "IMMUTABLE",
+            Self::Schema => "SCHEMA",
+        }
+    }
 }
 
 /// What a policy says when it refuses.
@@ -146,6 +172,7 @@ pub enum Resource {
     Model,
     Policy,
     ApiKey,
+    Marketplace,
     Tenant,
 }
 
@@ -174,6 +201,24 @@ impl UpstreamError {
         match self {
             Self::Unavailable { .. } => "unavailable",
             Self::Rejected { .. } => "rejected",
+        }
+    }
+
+    /// The same fault, for another who waited for the same call.
+    #[must_use]
+    pub fn shared(&self) -> Self {
+        let cause = || self.cause().map(|cause| cause.to_string().into());
+        match *self {
+            Self::Unavailable { reason, retry_after, .. } => {
+                Self::Unavailable { reason, retry_after, cause: cause() }
+            }
+            Self::Rejected { reason, .. } => Self::Rejected { reason, cause: cause() },
+        }
+    }
+
+    fn cause(&self) -> Option<&Cause> {
+        match self {
+            Self::Unavailable { cause, .. } | Self::Rejected { cause, .. } => cause.as_ref(),
         }
     }
 
@@ -209,6 +254,9 @@ impl Error {
                 (Part::Model, UpstreamError::Unavailable { .. }) => "MODEL_UNAVAILABLE",
                 (Part::Model, UpstreamError::Rejected { .. }) => "MODEL_REJECTED",
             },
+            Self::Hub(UpstreamError::Unavailable { .. }) => "HUB_UNAVAILABLE",
+            Self::Hub(UpstreamError::Rejected { .. }) => "HUB_REJECTED",
+            Self::GuestNotAllowed => "GUEST_NOT_ALLOWED",
             Self::StoreUnavailable(_) => "STORE_UNAVAILABLE",
             Self::Ended(Ended::DeadlineExceeded) => "DEADLINE_EXCEEDED",
             Self::Ended(Ended::ClientGone) => "CLIENT_GONE",
@@ -224,12 +272,7 @@ impl Error {
     pub fn cause(&self) -> Option<String> {
         let cause = match self {
             Self::StoreUnavailable(cause) | Self::Internal(cause) => cause,
-            Self::Upstream {
-                fault:
-                    UpstreamError::Unavailable { cause: Some(cause), .. }
-                    | UpstreamError::Rejected { cause: Some(cause), .. },
-                ..
-            } => cause,
+            Self::Upstream { fault, .. } | Self::Hub(fault) => fault.cause()?,
             _ => return None,
         };
         let mut chain = cause.to_string();
@@ -288,6 +331,7 @@ impl fmt::Display for Resource {
             Self::Model => "Model",
             Self::Policy => "Policy",
             Self::ApiKey => "API key",
+            Self::Marketplace => "Marketplace",
             Self::Tenant => "Tenant",
         })
     }

@@ -5,12 +5,14 @@
 //! ```text
 //! main, cli      commands
 //! app            binds everything, runs it, drains it     config  server  health
+//! gateway        REST: parses, calls an RPC in the same process, renders
 //! grpc           wire types in, domain values out         proto   generated
 //! pipeline       one query: plan → admit → search → chat → settle
 //! catalog        what owners do
 //! policy  dataset  model        one file per type, one registry each
 //! identity       who is calling
-//! store          the database                             upstream  other people's servers
+//! store          the database                             hub       SyftHub
+//! upstream       other people's servers
 //! telemetry      logs, metrics, traces
 //! domain         plain values and their rules             error     what can go wrong
 //! ```
@@ -18,10 +20,10 @@
 //! `pipeline::plan` → [`store`].
 //!
 //! # The import rule
-//! Imports point down this map, and `tests/it/architecture.rs` checks it: `grpc` sees `proto`,
-//! `pipeline`, `catalog`, `identity`; `pipeline` sees `policy`, `dataset`, `model`, `store`;
+//! Imports point down this map, and `tests/it/architecture.rs` checks it: `gateway` sees
+//! `proto` alone: it is a client; `grpc` sees `proto`, `pipeline`, `catalog`, `identity`; `pipeline` sees `policy`, `dataset`, `model`, `store`;
 //! `catalog` sees the registries and `store`; `policy` and `dataset` see `store` and `upstream`;
-//! `model` sees `upstream`; `identity` sees `store`; everything sees `telemetry`, `domain`
+//! `model` and `hub` see `upstream`; `identity` sees `store` and `hub`; everything sees `telemetry`, `domain`
 //! and `error`; nothing sees `app`.
 
 pub mod app;
@@ -30,8 +32,10 @@ pub mod config;
 pub mod dataset;
 pub mod domain;
 pub mod error;
+pub mod gateway;
 pub mod grpc;
 pub mod health;
+pub mod hub;
 pub mod identity;
 pub mod model;
 pub mod pipeline;

@@ -10,6 +10,9 @@ pub use json::{from_struct, to_struct};
 /// The encoded `FileDescriptorSet`, with imports.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/syft.bin"));
 
+/// Metadata of a failed query: an encoded `PolicyMetadata`.
+pub const POLICY_METADATA: &str = "x-policy-metadata-bin";
+
 #[expect(
     clippy::allow_attributes,
     clippy::allow_attributes_without_reason,

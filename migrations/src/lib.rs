@@ -9,6 +9,7 @@ mod m0001_catalog;
 mod m0002_documents;
 mod m0003_runtime;
 mod m0004_policy_index;
+mod m0005_marketplaces;
 
 use sea_orm_migration::prelude::*;
 
@@ -25,6 +26,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0002_documents::Migration),
             Box::new(m0003_runtime::Migration),
             Box::new(m0004_policy_index::Migration),
+            Box::new(m0005_marketplaces::Migration),
         ]
     }
 }

@@ -4,7 +4,8 @@ use super::{Catalog, Page, PageRequest, check_type, page::Listing};
 use crate::{
     dataset::SearchRequest,
     domain::{
-        Attachment, Configuration, Health, NewAttachment, References, SearchOptions, Tenant, TypeInfo,
+        Attachment, AttachmentChange, Configuration, Health, NewAttachment, References, SearchOptions,
+        Tenant, TypeInfo,
         rules::{self, Check},
     },
     error::{Error, Part, Violation},
@@ -85,27 +86,30 @@ impl Catalog {
         listing.page(found, |found: &Attachment| found.id.to_string())
     }
 
-    /// Changes summary and tags; `None` leaves a field as it is.
+    /// Changes a dataset or model. Endpoints that use it know it by its id, and keep it.
     ///
     /// # Errors
-    /// `Invalid`, `NotFound`, `StoreUnavailable`.
+    /// `Invalid`, `NotFound`, `AlreadyExists`, `StoreUnavailable`.
     pub async fn update_attachment(
         &self,
         part: Part,
         tenant: &Tenant,
         name: &str,
-        (summary, mut tags): (Option<String>, Option<Vec<String>>),
+        mut change: AttachmentChange,
     ) -> Result<Attachment, Error> {
         let mut check = Check::default();
         check.take(rules::named(&format!("{}.name", prefix(part)), name));
-        if let Some(summary) = &summary {
+        if let Some(new) = &change.name {
+            check.take(rules::resource_name("new_name", new));
+        }
+        if let Some(summary) = &change.summary {
             check.take(rules::optional_text(&format!("{}.summary", prefix(part)), summary, 4096));
         }
-        if let Some(new) = &tags {
-            tags = check.take(rules::tags(&format!("{}.tags", prefix(part)), new));
+        if let Some(new) = &change.tags {
+            change.tags = check.take(rules::tags(&format!("{}.tags", prefix(part)), new));
         }
         check.finish()?;
-        let updated = self.store.update_attachment(part, tenant.id, name, (summary, tags)).await?;
+        let updated = self.store.update_attachment(part, tenant.id, name, change).await?;
         Ok(self.redacted(part, updated))
     }
 

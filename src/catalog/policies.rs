@@ -1,14 +1,12 @@
 //! Policies of endpoints.
 
-use time::OffsetDateTime;
-
 use super::{Catalog, Page, PageRequest, check_type, page::Listing};
 use crate::{
     domain::{
-        Configuration, EndpointId, Policy, PolicyId, Tenant, TypeInfo,
+        Configuration, EndpointId, EndpointRef, NewPolicy, Policy, PolicyChange, PolicyId, Tenant, TypeInfo,
         rules::{self, Check},
     },
-    error::{Error, Resource, Violation},
+    error::{Error, Resource, Rule, Violation},
 };
 
 /// A policy as it came: nothing is checked.
@@ -17,7 +15,9 @@ pub struct PolicyDraft {
     pub name: String,
     pub policy_type: String,
     pub configuration: Configuration,
+    /// This or `endpoint_id`.
     pub endpoint_slug: String,
+    pub endpoint_id: String,
     /// What could not even be read.
     pub problems: Vec<Violation>,
 }
@@ -32,20 +32,18 @@ impl Catalog {
         check.take(rules::text("name", &draft.name, 100));
         let named = ("policy_type", draft.policy_type.as_str());
         let spec = check_type(&mut check, self.policies.specs(), named, &draft.configuration);
-        check.take(rules::text("endpoint_slug", &draft.endpoint_slug, 64));
+        if draft.endpoint_id.is_empty() {
+            check.take(rules::text("endpoint_slug", &draft.endpoint_slug, 64));
+        }
+        let endpoint = named_endpoint(&mut check, &draft.endpoint_slug, &draft.endpoint_id);
         let mut all = Check::of(draft.problems);
         all.absorb("policy", check.finish().err().unwrap_or_default());
-        let spec = all.with(spec)?;
-        let new = Policy {
-            id: PolicyId::new(),
-            // The store finds it, inside the transaction.
-            endpoint_id: EndpointId(uuid::Uuid::nil()),
-            endpoint_slug: draft.endpoint_slug,
+        let (spec, endpoint) = all.with(spec.zip(endpoint))?;
+        let new = NewPolicy {
+            endpoint,
             name: draft.name,
             policy_type: spec.name().to_owned(),
             configuration: draft.configuration,
-            created_at: OffsetDateTime::UNIX_EPOCH,
-            updated_at: OffsetDateTime::UNIX_EPOCH,
         };
         Ok(self.redacted_policy(self.store.create_policy(tenant.id, new, spec.secrets()).await?))
     }
@@ -58,24 +56,32 @@ impl Catalog {
         Ok(self.redacted_policy(self.store.policy(tenant.id, policy_id(id)?).await?))
     }
 
-    /// A page of the policies of one endpoint, or of all when `endpoint_slug` is empty.
+    /// A page of the policies of one endpoint, named by slug or by id, or of all when both are empty.
     ///
     /// # Errors
     /// `Invalid`, `EndpointNotFound`, `StoreUnavailable`.
     pub async fn policies(
         &self,
         tenant: &Tenant,
-        endpoint_slug: &str,
+        (slug, id): (&str, &str),
         page: &PageRequest,
     ) -> Result<Page<Policy>, Error> {
-        let listing = Listing::new(&self.store, tenant.id, &format!("policies/{endpoint_slug}"), page)?;
-        let slug = Some(endpoint_slug).filter(|slug| !slug.is_empty());
-        let found = self.store.policies(tenant.id, slug, listing.after_id(), listing.limit()).await?;
+        let mut check = Check::default();
+        let endpoint = named_endpoint(&mut check, slug, id);
+        check.finish()?;
+        let list = match &endpoint {
+            None => "policies/".to_owned(),
+            Some(EndpointRef::Slug(slug)) => format!("policies/{slug}"),
+            Some(EndpointRef::Id(id)) => format!("policies/id/{id}"),
+        };
+        let listing = Listing::new(&self.store, tenant.id, &list, page)?;
+        let (after, limit) = (listing.after_id(), listing.limit());
+        let found = self.store.policies(tenant.id, endpoint.as_ref(), after, limit).await?;
         let found = found.into_iter().map(|policy| self.redacted_policy(policy)).collect();
         listing.page(found, |policy: &Policy| policy.id.to_string())
     }
 
-    /// Changes name and configuration; `None` leaves a field as it is.
+    /// Changes a policy.
     ///
     /// # Errors
     /// `Invalid`, `NotFound`, `AlreadyExists`, `StoreUnavailable`.
@@ -83,24 +89,28 @@ impl Catalog {
         &self,
         tenant: &Tenant,
         id: &str,
-        (name, configuration): (Option<String>, Option<Configuration>),
+        change: PolicyChange,
     ) -> Result<Policy, Error> {
         let id = policy_id(id)?;
         let mut check = Check::default();
-        if let Some(name) = &name {
+        if let Some(name) = &change.name {
             check.take(rules::text("policy.name", name, 100));
         }
-        let mut sealed = None;
-        if let Some(configuration) = configuration {
-            let stored = self.store.policy(tenant.id, id).await?;
-            let mut of_type = Check::default();
-            let named = ("policy_type", stored.policy_type.as_str());
-            let spec = check_type(&mut of_type, self.policies.specs(), named, &configuration);
-            check.absorb("policy", of_type.finish().err().unwrap_or_default());
-            sealed = spec.map(|spec| (configuration, spec.secrets()));
+        let mut problems = Vec::new();
+        match change.configuration {
+            None => check.finish()?,
+            // Told together with what is wrong with the configuration.
+            Some(_) => problems = check.finish().err().unwrap_or_default(),
         }
-        check.finish()?;
-        Ok(self.redacted_policy(self.store.update_policy(tenant.id, id, name, sealed).await?))
+        let policies = self.policies.clone();
+        let check = move |policy_type: &str, configuration: &Configuration| {
+            let (mut check, mut of_type) = (Check::of(problems.clone()), Check::default());
+            let spec =
+                check_type(&mut of_type, policies.specs(), ("policy_type", policy_type), configuration);
+            check.absorb("policy", of_type.finish().err().unwrap_or_default());
+            Ok(check.with(spec)?.secrets())
+        };
+        Ok(self.redacted_policy(self.store.update_policy(tenant.id, id, change, check).await?))
     }
 
     /// Deletes a policy.
@@ -122,6 +132,25 @@ impl Catalog {
             policy.configuration = spec.redact(configuration);
         }
         policy
+    }
+}
+
+/// The endpoint that a caller names, in one way or the other; `None` when in neither, or in both.
+fn named_endpoint(check: &mut Check, slug: &str, id: &str) -> Option<EndpointRef> {
+    match (slug, id) {
+        ("", "") => None,
+        (slug, "") => Some(EndpointRef::Slug(slug.to_owned())),
+        ("", id) => {
+            let id = id.parse().map(EndpointId);
+            if id.is_err() {
+                check.fail("endpoint_id", Rule::Pattern, "must be a UUID");
+            }
+            id.ok().map(EndpointRef::Id)
+        }
+        _ => {
+            check.fail("endpoint_id", Rule::OneOf, "cannot be given together with endpoint_slug");
+            None
+        }
     }
 }
 

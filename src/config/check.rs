@@ -7,7 +7,15 @@ use crate::{domain::rules, identity, store};
 
 /// Everything that is wrong.
 pub(super) fn problems(config: &Config) -> Vec<String> {
-    [bad_counts(config), bad_values(config), bad_certificates(config), bad_keys(config)].concat()
+    [
+        bad_counts(config),
+        bad_values(config),
+        bad_certificates(config),
+        bad_keys(config),
+        config.cors.problems(),
+        config.hub.problems(),
+    ]
+    .concat()
 }
 
 fn bad_counts(config: &Config) -> Vec<String> {

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize, Serializer};
 use toml::{Table, Value};
 
 use crate::{
-    grpc, identity, pipeline, server, store,
+    gateway::cors,
+    grpc, hub, identity, pipeline, server, store,
     telemetry::{logs, traces},
     upstream::{self, PrivateAddresses},
 };
@@ -35,12 +36,14 @@ pub struct Config {
     pub server: server::Config,
     pub tls: server::tls::Config,
     pub grpc: grpc::Config,
+    pub cors: cors::Config,
     pub metrics: server::metrics::Config,
     pub traces: traces::Config,
     pub store: store::Config,
     pub pipeline: pipeline::Config,
     pub upstream: upstream::Config,
     pub identity: identity::Config,
+    pub hub: hub::Config,
     pub log: logs::Config,
 }
 
@@ -70,12 +73,14 @@ impl Default for Config {
             server: server::Config::default(),
             tls: server::tls::Config::default(),
             grpc: grpc::Config::default(),
+            cors: cors::Config::default(),
             metrics: server::metrics::Config::default(),
             traces: traces::Config::default(),
             store: store::Config::default(),
             pipeline: pipeline::Config::default(),
             upstream: upstream::Config::default(),
             identity: identity::Config::default(),
+            hub: hub::Config::default(),
             log: logs::Config::default(),
         }
     }
@@ -309,8 +314,44 @@ mod tests {
     }
 
     #[test]
+    fn a_marketplace_is_named_whole_or_not_at_all() {
+        let whole = [
+            ("SYFT_HUB_URL", "https://hub.example/"),
+            ("SYFT_HUB_USERNAME", "Amy"),
+            ("SYFT_HUB_API_TOKEN", "syft_pat_x"),
+        ];
+        let marketplace = load("", &whole, &[]).unwrap().hub.marketplace().unwrap();
+        assert_eq!((marketplace.url.as_str(), marketplace.username.as_str()), ("https://hub.example", "amy"));
+        assert!(load("", &[], &[]).unwrap().hub.marketplace().is_none());
+        for without in 0..3 {
+            let part: Vec<_> =
+                whole.iter().enumerate().filter(|(i, _)| *i != without).map(|(_, v)| *v).collect();
+            let problems = load("", &part, &[]).unwrap_err();
+            assert_eq!(problems.len(), 1, "{problems:?}");
+        }
+        for (key, value) in [
+            ("hub.url", "hub.example"),
+            ("hub.url", "https://u:p@hub.example"),
+            ("hub.url", "https://hub.example/?x=1"),
+            ("hub.username", "a b"),
+            ("hub.api_token", "a\nb"),
+            ("hub.issuers", "[\"\"]"),
+            ("hub.clock_leeway_s", "61"),
+        ] {
+            let problems = load("", &whole, &[(key, value)]).unwrap_err();
+            assert!(problems.len() == 1 && problems[0].starts_with(key), "{key} {value}: {problems:?}");
+        }
+    }
+
+    #[test]
     fn no_secret_is_shown() {
-        let config = load("", &[("SYFT_ADMIN_API_KEY", "s3cret-s3cret-s3cret")], &[]).unwrap();
+        let secrets = [
+            ("SYFT_ADMIN_API_KEY", "s3cret-s3cret-s3cret"),
+            ("SYFT_HUB_URL", "https://hub.example"),
+            ("SYFT_HUB_USERNAME", "amy"),
+            ("SYFT_HUB_API_TOKEN", "s3cret-s3cret-s3cret"),
+        ];
+        let config = load("", &secrets, &[]).unwrap();
         let shown = toml::Value::try_from(&config).unwrap().to_string();
         assert!(!shown.contains("s3cret") && !format!("{config:?}").contains("s3cret"));
     }

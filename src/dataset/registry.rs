@@ -28,7 +28,7 @@ struct Tools {
 impl Datasets {
     pub fn new(indexes: LocalIndexes) -> Self {
         let types: [(TypeSpec, Open); 1] =
-            [(TypeSpec::of::<local::Config>(local::NAME, local::DESCRIPTION, &[]), open_local)];
+            [(TypeSpec::of::<local::Config>(local::NAME, local::DESCRIPTION, local::ICON, &[]), open_local)];
         Self { types: types.into(), tools: Tools { indexes } }
     }
 

@@ -25,6 +25,14 @@ pub enum Scope {
     Admin,
 }
 
+/// What a call needs of its caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Access {
+    pub scope: Scope,
+    /// Whether it is a query, which keeps its own deadlines.
+    pub is_query: bool,
+}
+
 /// An authenticated caller in a tenant. Clones share it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Caller {
@@ -36,6 +44,7 @@ struct Who {
     tenant: Tenant,
     email: String,
     scopes: Vec<Scope>,
+    guest: bool,
 }
 
 /// Who is at the other end of a connection, as its certificate says: SPIFFE ids and other URIs, then
@@ -74,7 +83,13 @@ impl Scope {
 impl Caller {
     /// The address is lower-cased: policies and counters know one spelling of it.
     pub fn new(tenant: Tenant, email: &str, scopes: Vec<Scope>) -> Self {
-        Self { who: Arc::new(Who { tenant, email: email.to_lowercase(), scopes }) }
+        Self { who: Arc::new(Who { tenant, email: email.to_lowercase(), scopes, guest: false }) }
+    }
+
+    /// Whoever has not signed in at the marketplace: may query, and shares the address with all others.
+    pub fn guest(tenant: Tenant, email: &str) -> Self {
+        let scopes = vec![Scope::Query];
+        Self { who: Arc::new(Who { tenant, email: email.to_lowercase(), scopes, guest: true }) }
     }
 
     pub fn tenant(&self) -> &Tenant {
@@ -84,6 +99,11 @@ impl Caller {
     /// Lower-cased e-mail address: the identity that policies see. Never logged.
     pub fn email(&self) -> &str {
         &self.who.email
+    }
+
+    /// Whether nobody knows who it is: such callers may query endpoints without policies.
+    pub fn is_guest(&self) -> bool {
+        self.who.guest
     }
 
     /// Whether the caller holds `scope` or one that includes it.

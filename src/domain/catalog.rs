@@ -82,6 +82,14 @@ pub struct NewAttachment {
     pub tags: Vec<String>,
 }
 
+/// Changes to a dataset or model; `None` leaves a field as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AttachmentChange {
+    pub name: Option<String>,
+    pub summary: Option<String>,
+    pub tags: Option<Vec<String>>,
+}
+
 /// A document of a `local` dataset.
 #[derive(Clone, PartialEq)]
 pub struct Document {
@@ -104,6 +112,38 @@ pub struct Policy {
     pub updated_at: OffsetDateTime,
 }
 
+/// A policy to be attached. Its values have been checked; its endpoint has not been looked up.
+#[derive(Clone, PartialEq)]
+pub struct NewPolicy {
+    pub endpoint: EndpointRef,
+    pub name: String,
+    pub policy_type: String,
+    pub configuration: Configuration,
+}
+
+/// How a caller names an endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EndpointRef {
+    Slug(String),
+    Id(EndpointId),
+}
+
+/// Changes to a policy; `None` leaves a field as it is.
+#[derive(Clone, PartialEq, Default)]
+pub struct PolicyChange {
+    pub name: Option<String>,
+    pub configuration: Option<ConfigurationChange>,
+}
+
+/// What becomes of a stored configuration.
+#[derive(Clone, PartialEq)]
+pub enum ConfigurationChange {
+    /// This, and nothing of the stored one.
+    Replace(Configuration),
+    /// The stored one, with these fields over its own.
+    Merge(Configuration),
+}
+
 /// A credential for programs. The secret itself is not kept.
 #[derive(Clone, PartialEq)]
 pub struct ApiKey {
@@ -121,6 +161,8 @@ pub struct ApiKey {
 pub struct TypeInfo {
     pub name: &'static str,
     pub description: &'static str,
+    /// One emoji.
+    pub icon: &'static str,
     pub config_schema: Map<String, Value>,
 }
 
@@ -129,6 +171,19 @@ pub struct TypeInfo {
 pub struct Health {
     pub healthy: bool,
     pub message: String,
+}
+
+impl ConfigurationChange {
+    /// What is to be stored in place of `stored`.
+    pub fn apply(self, mut stored: Configuration) -> Configuration {
+        match self {
+            Self::Replace(new) => new,
+            Self::Merge(new) => {
+                stored.extend(new);
+                stored
+            }
+        }
+    }
 }
 
 impl ResponseType {

@@ -37,6 +37,8 @@ id! {
     PolicyId;
     /// An API key.
     ApiKeyId;
+    /// A marketplace.
+    MarketplaceId;
     /// One query.
     QueryId;
 }

@@ -4,6 +4,7 @@ mod answer;
 mod caller;
 mod catalog;
 mod ids;
+mod marketplace;
 mod query;
 pub mod rules;
 pub mod schema;
@@ -12,10 +13,12 @@ pub mod words;
 pub use answer::{
     Answer, Completion, Cost, FinishReason, PolicyEntry, QueryEvent, Reference, References, Usage,
 };
-pub use caller::{Caller, Peer, Scope, Tenant};
+pub use caller::{Access, Caller, Peer, Scope, Tenant};
 pub use catalog::{
-    ApiKey, Attachment, Configuration, Document, Endpoint, EndpointChange, Health, NewAttachment,
-    NewEndpoint, Policy, ResponseType, TypeInfo,
+    ApiKey, Attachment, AttachmentChange, Configuration, ConfigurationChange, Document, Endpoint,
+    EndpointChange, EndpointRef, Health, NewAttachment, NewEndpoint, NewPolicy, Policy, PolicyChange,
+    ResponseType, TypeInfo,
 };
-pub use ids::{ApiKeyId, AttachmentId, EndpointId, PolicyId, QueryId, TenantId};
-pub use query::{ChatOptions, Message, Query, QueryDraft, Role, SearchOptions};
+pub use ids::{ApiKeyId, AttachmentId, EndpointId, MarketplaceId, PolicyId, QueryId, TenantId};
+pub use marketplace::{Marketplace, NewMarketplace};
+pub use query::{ChatOptions, Message, Query, QueryDraft, Role, SearchOptions, defaults};

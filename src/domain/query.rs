@@ -8,6 +8,14 @@ use crate::error::{Rule, Violation};
 /// Elements of one list that are named as bad.
 const MAX_EXAMPLES: usize = 3;
 
+/// What a query means that does not say otherwise.
+pub mod defaults {
+    pub const SIMILARITY_THRESHOLD: f64 = 0.5;
+    pub const LIMIT: i32 = 5;
+    pub const MAX_TOKENS: i32 = 100;
+    pub const TEMPERATURE: f64 = 0.7;
+}
+
 /// A question as it came: nothing is checked, and `None` means that nothing was said.
 #[derive(Clone, Default)]
 pub struct QueryDraft {
@@ -78,13 +86,13 @@ impl Query {
     pub fn parse(draft: QueryDraft) -> Result<Self, Vec<Violation>> {
         let mut check = Check::default();
         let messages = messages(&mut check, draft.messages);
-        let threshold =
-            rules::number("similarity_threshold", draft.similarity_threshold.unwrap_or(0.5), 0.0, 1.0);
-        let threshold = check.take(threshold);
-        let limit = check.take(rules::count("limit", draft.limit.unwrap_or(5)));
-        let max_tokens = check.take(rules::count("max_tokens", draft.max_tokens.unwrap_or(100)));
-        let temperature =
-            check.take(rules::number("temperature", draft.temperature.unwrap_or(0.7), 0.0, 2.0));
+        let threshold = draft.similarity_threshold.unwrap_or(defaults::SIMILARITY_THRESHOLD);
+        let threshold = check.take(rules::number("similarity_threshold", threshold, 0.0, 1.0));
+        let limit = check.take(rules::count("limit", draft.limit.unwrap_or(defaults::LIMIT)));
+        let max_tokens = draft.max_tokens.unwrap_or(defaults::MAX_TOKENS);
+        let max_tokens = check.take(rules::count("max_tokens", max_tokens));
+        let temperature = draft.temperature.unwrap_or(defaults::TEMPERATURE);
+        let temperature = check.take(rules::number("temperature", temperature, 0.0, 2.0));
         let stop_sequences = stop_sequences(&mut check, draft.stop_sequences);
         let mut penalty = |field, value: Option<f64>| {
             check.take(rules::number(field, value.unwrap_or(0.0), -2.0, 2.0)).unwrap_or_default()
@@ -195,9 +203,10 @@ fn stop_sequences(check: &mut Check, values: Option<Vec<String>>) -> Vec<String>
         let message = format!("must be at most {MAX_STOP_SEQUENCES}");
         check.fail("stop_sequences", Rule::TooLong(MAX_STOP_SEQUENCES), message);
     }
-    let bad = values.iter().enumerate().filter(|(_, value)| value.is_empty() || value.len() > 256);
+    let is_bad = |value: &String| value.is_empty() || value.chars().nth(256).is_some();
+    let bad = values.iter().enumerate().filter(|(_, value)| is_bad(value));
     for (i, _) in bad.take(MAX_EXAMPLES) {
-        check.fail(format!("stop_sequences.{i}"), Rule::TooLong(256), "must be 1 to 256 bytes long");
+        check.fail(format!("stop_sequences.{i}"), Rule::TooLong(256), "must be 1 to 256 characters long");
     }
     values
 }

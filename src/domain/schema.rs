@@ -16,16 +16,19 @@ pub const REDACTED: &str = "[redacted]";
 pub struct TypeSpec {
     name: &'static str,
     description: &'static str,
+    icon: &'static str,
     secrets: &'static [&'static str],
     schema: Map<String, Value>,
     validator: Option<Validator>,
 }
 
 impl TypeSpec {
-    /// The type whose configuration is a `C`. `secrets` names the fields to seal and to redact.
+    /// The type whose configuration is a `C`. `icon` is one emoji, `secrets` names the fields to seal and
+    /// to redact.
     pub fn of<C: JsonSchema>(
         name: &'static str,
         description: &'static str,
+        icon: &'static str,
         secrets: &'static [&'static str],
     ) -> Self {
         let mut settings = SchemaSettings::draft2020_12();
@@ -34,7 +37,7 @@ impl TypeSpec {
         let validator = jsonschema::validator_for(&schema).ok();
         let Value::Object(mut schema) = schema else { unreachable!("a struct's schema is an object") };
         mark_secrets(&mut schema, secrets);
-        Self { name, description, secrets, schema, validator }
+        Self { name, description, icon, secrets, schema, validator }
     }
 
     pub fn name(&self) -> &'static str {
@@ -46,7 +49,8 @@ impl TypeSpec {
     }
 
     pub fn info(&self) -> TypeInfo {
-        TypeInfo { name: self.name, description: self.description, config_schema: self.schema.clone() }
+        let (name, description, icon) = (self.name, self.description, self.icon);
+        TypeInfo { name, description, icon, config_schema: self.schema.clone() }
     }
 
     /// Everything in which a configuration breaks the schema. No message holds a value.

@@ -9,8 +9,8 @@ use std::{
 };
 
 use futures_util::future::{BoxFuture, FutureExt};
-use http::{HeaderMap, HeaderName, Request, Response, header::AUTHORIZATION};
-use tokio::sync::Semaphore;
+use http::{Extensions, HeaderMap, HeaderName, Method, Request, Response, header::AUTHORIZATION};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 use tower::Service;
 
@@ -19,12 +19,11 @@ use super::{
     status::{status, unreadable},
 };
 use crate::{
-    domain::{Caller, Peer, Scope, rules::violation},
+    domain::{Access, Caller, Peer, Scope, rules::violation},
     error::{Ended, Error, Rule},
     identity::{Credentials, Identity},
 };
 
-const SERVICES: &str = "/syft.space.v1.";
 const TENANT: HeaderName = HeaderName::from_static("x-tenant-name");
 /// When to ask again that was refused because too many were waiting.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -33,18 +32,93 @@ const CALL_LIMIT: Duration = Duration::from_secs(60);
 /// Longest time from a query's headers to those of its answer.
 const QUERY_LIMIT: Duration = Duration::from_secs(3600);
 
-/// Authenticates and authorizes every call to our services; health and reflection pass.
+/// What a request to a path needs; `None`: nothing, not even a credential.
+pub type Needs = fn(&Method, &str) -> Option<Access>;
+
+/// Knows who may come in, and how many may wait. Clones share both.
 #[derive(Clone)]
-pub struct Auth<S> {
+pub struct Door {
     identity: Arc<Identity>,
     /// Of calls whose answer has not begun.
     places: Arc<Semaphore>,
+}
+
+/// Authenticates and authorizes every call to the service behind it. A refusal is a gRPC status in the
+/// headers, whatever the service speaks.
+#[derive(Clone)]
+pub struct Auth<S> {
+    door: Door,
+    needs: Needs,
     inner: S,
 }
 
-impl<S> Auth<S> {
-    pub(super) fn new(inner: S, identity: Identity, config: &Config) -> Self {
-        Self { identity: Arc::new(identity), places: Arc::new(Semaphore::new(config.max_waiting)), inner }
+/// A call that was let in.
+struct Admitted {
+    caller: Caller,
+    timeout: Option<deadline::ClientTimeout>,
+    /// Free again once the answer begins. A caller whom an outer door has let in has one already.
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+impl Door {
+    pub fn new(identity: Identity, config: &Config) -> Self {
+        let places = Arc::new(Semaphore::new(config.max_waiting));
+        Self { identity: Arc::new(identity), places }
+    }
+
+    /// Who knows the callers.
+    pub fn identity(&self) -> Arc<Identity> {
+        Arc::clone(&self.identity)
+    }
+
+    /// Stands before a service whose paths need what `needs` says.
+    pub fn before<S>(&self, inner: S, needs: Needs) -> Auth<S> {
+        Auth { door: self.clone(), needs, inner }
+    }
+
+    async fn admit(
+        &self,
+        headers: &HeaderMap,
+        extensions: &Extensions,
+        access: Access,
+    ) -> Result<Admitted, Error> {
+        let (caller, place) = match extensions.get::<Caller>() {
+            Some(caller) => (caller.clone(), None),
+            None => {
+                let place = Arc::clone(&self.places).try_acquire_owned();
+                let place = place.map_err(|_| Error::Overloaded { retry_after: RETRY_AFTER })?;
+                let caller = self.identify(headers, extensions.get::<Peer>(), access.scope).await?;
+                (caller, Some(place))
+            }
+        };
+        if !caller.may(access.scope) {
+            return Err(Error::ScopeMissing(access.scope.name()));
+        }
+        Ok(Admitted { caller, timeout: deadline::parse(headers)?, _place: place })
+    }
+
+    async fn identify(
+        &self,
+        headers: &HeaderMap,
+        peer: Option<&Peer>,
+        scope: Scope,
+    ) -> Result<Caller, Error> {
+        let mut authorizations = headers.get_all(AUTHORIZATION).iter();
+        let (first, second) = (authorizations.next(), authorizations.next());
+        // Two credentials are none: somebody between us might read the other one.
+        let token = first.filter(|_| second.is_none()).and_then(|value| bearer(value.to_str().ok()?));
+        let mut tenants = headers.get_all(TENANT).iter();
+        let (tenant, other) = (tenants.next().map(|value| value.to_str()), tenants.next());
+        let unclear = other.is_some() || matches!(tenant, Some(Err(_)));
+        let (tenant, tenant_scoped) = (tenant.and_then(Result::ok), scope != Scope::Admin);
+        // A certificate speaks for who shows nothing else; a bad token is not made good by it.
+        let peer = peer.filter(|_| first.is_none());
+        let caller = self.identity.identify(Credentials { token, peer, tenant, tenant_scoped }).await?;
+        if unclear {
+            let message = "must be one name in ASCII";
+            return Err(Error::Invalid(vec![violation("x-tenant-name", Rule::Pattern, message)]));
+        }
+        Ok(caller)
     }
 }
 
@@ -66,28 +140,23 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let fresh = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, fresh);
-        let Some(method) = request.uri().path().strip_prefix(SERVICES).map(str::to_owned) else {
+        let Some(access) = (self.needs)(request.method(), request.uri().path()) else {
             return inner.call(request).boxed();
         };
-        let (identity, places) = (Arc::clone(&self.identity), Arc::clone(&self.places));
+        let door = self.door.clone();
         async move {
-            // Free again once the answer begins.
-            let Ok(_place) = places.try_acquire() else {
-                return Ok(status(Error::Overloaded { retry_after: RETRY_AFTER }).into_http());
-            };
-            let peer = request.extensions().get::<Peer>().cloned();
-            let (caller, timeout) = match admit(&identity, &method, request.headers(), peer.as_ref()).await {
+            let admitted = match door.admit(request.headers(), request.extensions(), access).await {
                 Ok(admitted) => admitted,
                 Err(error) => return Ok(status(error).into_http()),
             };
-            request.extensions_mut().insert(caller);
-            if let Some(timeout) = timeout {
+            request.extensions_mut().insert(admitted.caller.clone());
+            if let Some(timeout) = admitted.timeout {
                 request.extensions_mut().insert(timeout);
             }
             let answer = inner.call(request).map(|response| response.map(clear));
             // The pipeline keeps the deadlines of queries; here only a request that never ends is bounded.
-            let limit = match timeout {
-                _ if method.ends_with("Query") => QUERY_LIMIT,
+            let limit = match admitted.timeout {
+                _ if access.is_query => QUERY_LIMIT,
                 Some(timeout) => timeout.0.min(CALL_LIMIT),
                 None => CALL_LIMIT,
             };
@@ -98,52 +167,9 @@ where
     }
 }
 
-async fn admit(
-    identity: &Identity,
-    method: &str,
-    headers: &HeaderMap,
-    peer: Option<&Peer>,
-) -> Result<(Caller, Option<deadline::ClientTimeout>), Error> {
-    let scope = needed(method);
-    let mut authorizations = headers.get_all(AUTHORIZATION).iter();
-    let (first, second) = (authorizations.next(), authorizations.next());
-    // Two credentials are none: somebody between us might read the other one.
-    let token = first.filter(|_| second.is_none()).and_then(|value| bearer(value.to_str().ok()?));
-    let mut tenants = headers.get_all(TENANT).iter();
-    let (tenant, other) = (tenants.next().map(|value| value.to_str()), tenants.next());
-    let unclear = other.is_some() || matches!(tenant, Some(Err(_)));
-    let (tenant, tenant_scoped) = (tenant.and_then(Result::ok), scope != Scope::Admin);
-    // A certificate speaks for who shows nothing else; a bad token is not made good by it.
-    let peer = peer.filter(|_| first.is_none());
-    let credentials = Credentials { token, peer, tenant, tenant_scoped };
-    let caller = identity.identify(credentials).await?;
-    if unclear {
-        return Err(Error::Invalid(vec![violation(
-            "x-tenant-name",
-            Rule::Pattern,
-            "must be one name in ASCII",
-        )]));
-    }
-    if !caller.may(scope) {
-        return Err(Error::ScopeMissing(scope.name()));
-    }
-    Ok((caller, deadline::parse(headers)?))
-}
-
 fn bearer(value: &str) -> Option<&str> {
     let (scheme, token) = value.split_once(' ')?;
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
-}
-
-/// What a method needs. A method that is not named here needs `manage`.
-fn needed(method: &str) -> Scope {
-    match method {
-        "EndpointService/Query" | "EndpointService/StreamQuery" => Scope::Query,
-        "AccessService/CreateTenant" | "AccessService/GetTenant" | "AccessService/ListTenants" => {
-            Scope::Admin
-        }
-        _ => Scope::Manage,
-    }
 }
 
 /// Says of a request that cannot be read what is wrong with it.

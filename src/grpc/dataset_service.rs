@@ -55,9 +55,11 @@ impl DatasetService for Api {
         let tenant = tenant(&request)?;
         let request = request.into_inner();
         let new = request.dataset.unwrap_or_default();
-        let labels = convert::labels(request.update_mask, new.summary, new.tags).map_err(status)?;
+        let labels = (new.summary, new.tags);
+        let change = convert::attachment_change(request.update_mask, request.new_name, labels);
+        let change = change.map_err(status)?;
         let updated =
-            self.catalog.update_attachment(Dataset, &tenant, &new.name, labels).await.map_err(status)?;
+            self.catalog.update_attachment(Dataset, &tenant, &new.name, change).await.map_err(status)?;
         Ok(Response::new(proto::UpdateDatasetResponse { dataset: Some(convert::dataset(updated)) }))
     }
 

@@ -13,20 +13,19 @@ mod padding;
 mod policy_service;
 mod status;
 
+use http::Method;
 use serde::{Deserialize, Serialize};
 use tonic::{Request, Status, service::Routes};
 use tonic_health::server::HealthReporter;
 
-pub use auth::Auth;
+pub use auth::{Auth, Door};
 pub use observe::Observe;
 pub use padding::Pad;
-pub use status::POLICY_METADATA;
 
 use crate::{
     catalog::Catalog,
-    domain::{Caller, Tenant},
+    domain::{Access, Caller, Scope, Tenant},
     error::{Cause, Error},
-    identity::Identity,
     pipeline::Pipeline,
     proto::{
         self, access_service_server::AccessServiceServer, dataset_service_server::DatasetServiceServer,
@@ -60,13 +59,13 @@ impl Default for Config {
 pub struct Api {
     pub catalog: Catalog,
     pub pipeline: Pipeline,
-    pub identity: Identity,
+    pub door: Door,
     pub config: Config,
     pub metrics: Metrics,
 }
 
-/// Every service, and what each call passes on its way there.
-pub type Stack = Observe<Pad<Auth<Routes>>>;
+/// Every service, and what each call passes on its way there. What a socket serves is padded besides.
+pub type Stack = Observe<Auth<Routes>>;
 
 /// Every service, behind authentication: what a transport may reach, and all of it.
 ///
@@ -97,8 +96,22 @@ pub fn routes(api: Api) -> Result<(Stack, HealthReporter), Cause> {
         .add_service(reflection().build_v1()?)
         // What grpcurl asks for up to its version 1.8.
         .add_service(reflection().build_v1alpha()?);
-    let authenticated = Auth::new(services.routes().prepare(), api.identity, &api.config);
-    Ok((Observe::new(Pad::new(authenticated), api.metrics)?, health_reporter))
+    let authenticated = api.door.before(services.routes().prepare(), needs);
+    Ok((Observe::new(authenticated, api.metrics)?, health_reporter))
+}
+
+/// What a method needs; health and reflection need nothing. A method that is not named here needs
+/// `manage`.
+fn needs(_method: &Method, path: &str) -> Option<Access> {
+    let method = path.strip_prefix("/syft.space.v1.")?;
+    let scope = match method {
+        "EndpointService/Query" | "EndpointService/StreamQuery" => Scope::Query,
+        "AccessService/CreateTenant" | "AccessService/GetTenant" | "AccessService/ListTenants" => {
+            Scope::Admin
+        }
+        _ => Scope::Manage,
+    };
+    Some(Access { scope, is_query: method.ends_with("Query") })
 }
 
 /// The caller that the layer has found. A stack without the layer serves nobody.

@@ -51,9 +51,11 @@ impl ModelService for Api {
         let tenant = tenant(&request)?;
         let request = request.into_inner();
         let new = request.model.unwrap_or_default();
-        let labels = convert::labels(request.update_mask, new.summary, new.tags).map_err(status)?;
+        let labels = (new.summary, new.tags);
+        let change = convert::attachment_change(request.update_mask, request.new_name, labels);
+        let change = change.map_err(status)?;
         let updated =
-            self.catalog.update_attachment(Model, &tenant, &new.name, labels).await.map_err(status)?;
+            self.catalog.update_attachment(Model, &tenant, &new.name, change).await.map_err(status)?;
         Ok(Response::new(proto::UpdateModelResponse { model: Some(convert::model(updated)) }))
     }
 

@@ -40,7 +40,7 @@ struct Padded(Body);
 type Answer = Result<Response<Body>, Infallible>;
 
 impl<S> Pad<S> {
-    pub(super) fn new(inner: S) -> Self {
+    pub fn new(inner: S) -> Self {
         Self { inner }
     }
 }

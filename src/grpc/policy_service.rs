@@ -33,7 +33,8 @@ impl PolicyService for Api {
         let tenant = tenant(&request)?;
         let request = request.into_inner();
         let page = convert::page(request.page_size, request.page_token);
-        let found = self.catalog.policies(&tenant, &request.endpoint_slug, &page).await.map_err(status)?;
+        let endpoint = (request.endpoint_slug.as_str(), request.endpoint_id.as_str());
+        let found = self.catalog.policies(&tenant, endpoint, &page).await.map_err(status)?;
         let policies = found.items.into_iter().map(convert::policy).collect();
         Ok(Response::new(proto::ListPoliciesResponse { policies, next_page_token: found.next_token }))
     }

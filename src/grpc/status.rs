@@ -12,15 +12,13 @@ use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, StatusExt
 use super::convert;
 use crate::{
     domain::QueryId,
-    error::{Ended, Error, UpstreamError},
+    error::{Ended, Error, UpstreamError, Violation},
     pipeline::Failure,
+    proto::POLICY_METADATA,
 };
 
 /// Domain of every `ErrorInfo`.
 const DOMAIN: &str = "space.syft";
-/// Metadata of a failed query: an encoded `PolicyMetadata`.
-pub const POLICY_METADATA: &str = "x-policy-metadata-bin";
-
 /// Characters of one text in a status.
 const MAX_TEXT: usize = 300;
 /// Things named in one status: clients take 8 KiB of it, and the first of so many are enough to go on.
@@ -96,9 +94,10 @@ fn code(error: &Error) -> Code {
     match error {
         Error::Invalid(_) => Code::InvalidArgument,
         Error::Unauthenticated => Code::Unauthenticated,
-        Error::ScopeMissing(_) | Error::EndpointNotPublished | Error::TenantInactive(_) => {
-            Code::PermissionDenied
-        }
+        Error::ScopeMissing(_)
+        | Error::EndpointNotPublished
+        | Error::TenantInactive(_)
+        | Error::GuestNotAllowed => Code::PermissionDenied,
         Error::EndpointNotFound(_) | Error::NotFound(..) => Code::NotFound,
         Error::AlreadyExists(..) => Code::AlreadyExists,
         Error::InUse { .. } | Error::ConfigurationInvalid(..) | Error::MultiTenancyDisabled => {
@@ -107,10 +106,12 @@ fn code(error: &Error) -> Code {
         Error::Refused(refusal) if refusal.retry_after.is_some() => Code::ResourceExhausted,
         Error::Refused(_) => Code::PermissionDenied,
         Error::Overloaded { .. } => Code::ResourceExhausted,
-        Error::Upstream { fault: UpstreamError::Rejected { .. }, .. } => Code::FailedPrecondition,
-        Error::Upstream { .. } | Error::StoreUnavailable(_) | Error::Ended(Ended::ShuttingDown) => {
-            Code::Unavailable
-        }
+        Error::Upstream { fault: UpstreamError::Rejected { .. }, .. }
+        | Error::Hub(UpstreamError::Rejected { .. }) => Code::FailedPrecondition,
+        Error::Upstream { .. }
+        | Error::Hub(_)
+        | Error::StoreUnavailable(_)
+        | Error::Ended(Ended::ShuttingDown) => Code::Unavailable,
         Error::Ended(Ended::DeadlineExceeded) => Code::DeadlineExceeded,
         Error::Ended(Ended::ClientGone) => Code::Cancelled,
         Error::Internal(_) => Code::Internal,
@@ -122,8 +123,7 @@ fn details(error: &Error) -> ErrorDetails {
     match error {
         Error::Invalid(violations) => {
             let named = violations.iter().take(MAX_NAMED);
-            let fields = named.map(|v| FieldViolation::new(short(&v.field), short(&v.message)));
-            details.set_bad_request(fields.collect::<Vec<_>>());
+            details.set_bad_request(named.map(field_violation).collect::<Vec<_>>());
         }
         Error::Refused(refusal) if refusal.retry_after.is_some() => {
             details.set_retry_info(refusal.retry_after);
@@ -131,7 +131,8 @@ fn details(error: &Error) -> ErrorDetails {
         Error::Overloaded { retry_after } => {
             details.set_retry_info(Some(*retry_after));
         }
-        Error::Upstream { fault: UpstreamError::Unavailable { retry_after: Some(wait), .. }, .. } => {
+        Error::Upstream { fault: UpstreamError::Unavailable { retry_after: Some(wait), .. }, .. }
+        | Error::Hub(UpstreamError::Unavailable { retry_after: Some(wait), .. }) => {
             details.set_retry_info(Some(*wait));
         }
         Error::InUse { by, name, .. } => {
@@ -151,6 +152,12 @@ fn details(error: &Error) -> ErrorDetails {
     }
     details.set_error_info(error.reason(), DOMAIN, variables(error));
     details
+}
+
+fn field_violation(violation: &Violation) -> FieldViolation {
+    let mut field = FieldViolation::new(short(&violation.field), short(&violation.message));
+    violation.rule.name().clone_into(&mut field.reason);
+    field
 }
 
 /// What the message says in words, for programs.
@@ -207,6 +214,9 @@ mod tests {
             Error::ConfigurationInvalid(Resource::Model, name()),
             Error::TenantInactive(name()),
             Error::MultiTenancyDisabled,
+            Error::Hub(UpstreamError::unavailable("is gone").because("secret")),
+            Error::Hub(UpstreamError::rejected("says no").because("secret")),
+            Error::GuestNotAllowed,
             Error::internal("secret"),
         ];
         all.extend([Ended::ClientGone, Ended::DeadlineExceeded, Ended::ShuttingDown].map(Error::Ended));
@@ -228,6 +238,6 @@ mod tests {
             assert_ne!(status.code(), tonic::Code::Unknown);
             assert!(!format!("{status:?}").contains("secret"), "{status:?}");
         }
-        assert_eq!(reasons.len(), 23, "a reason of the proto is never sent");
+        assert_eq!(reasons.len(), 26, "a reason of the proto is never sent");
     }
 }

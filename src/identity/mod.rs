@@ -2,6 +2,9 @@
 
 mod admin_key;
 mod certificates;
+mod jwks;
+mod satellite;
+mod token;
 
 use aws_lc_rs::{
     constant_time::verify_slices_are_equal,
@@ -15,6 +18,7 @@ use time::OffsetDateTime;
 
 pub use admin_key::{KeyFile, read_or_create};
 pub use certificates::CertificateCaller;
+pub use satellite::Satellites;
 
 use crate::{
     domain::{ApiKey, Caller, Peer, Scope, Tenant, rules::violation},
@@ -24,6 +28,8 @@ use crate::{
 
 /// What every API key begins with.
 pub const API_KEY_PREFIX: &str = "syft_sk_";
+/// The owner of a space that says nothing of its owner.
+const UNNAMED_OWNER: &str = "owner@localhost";
 /// Keys remembered at most, unknown ones included.
 const CAPACITY: u64 = 10_000;
 
@@ -31,7 +37,8 @@ const CAPACITY: u64 = 10_000;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// The e-mail address that policies see when the admin key is used.
+    /// The e-mail address that policies see when the admin key is used. As it is by default, the
+    /// marketplace's counts, if it has one.
     pub owner_email: String,
     /// Whether `x-tenant-name` chooses a tenant.
     pub enable_multi_tenancy: bool,
@@ -44,7 +51,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            owner_email: "owner@localhost".to_owned(),
+            owner_email: UNNAMED_OWNER.to_owned(),
             enable_multi_tenancy: false,
             default_tenant_name: "root".to_owned(),
             certificates: Vec::new(),
@@ -63,6 +70,7 @@ pub struct Identity {
     /// `None` for keys that nobody has.
     keys: Cache<(Digest, i64), Option<Known>>,
     tenants: Cache<(String, i64), Tenant>,
+    satellites: Satellites,
 }
 
 type Digest = [u8; 32];
@@ -89,13 +97,19 @@ pub struct Credentials<'a> {
 }
 
 impl Identity {
-    /// Makes the default tenant if it is missing.
+    /// Makes the default tenant and its configured marketplace if they are missing.
     ///
     /// # Errors
     /// `StoreUnavailable`.
-    pub async fn new(store: Store, config: Config, admin_key: SecretString) -> Result<Self, Error> {
+    pub async fn new(
+        store: Store,
+        config: Config,
+        admin_key: SecretString,
+        satellites: Satellites,
+    ) -> Result<Self, Error> {
         let admin_key = admin_key.expose_secret();
         let default_tenant = store.ensure_tenant(&config.default_tenant_name).await?;
+        satellites.seed(default_tenant.id).await?;
         Ok(Self {
             store,
             config: Arc::new(config),
@@ -103,21 +117,32 @@ impl Identity {
             default_tenant,
             keys: Cache::new(CAPACITY),
             tenants: Cache::new(CAPACITY),
+            satellites,
         })
+    }
+
+    /// Learns from the marketplace what the owner's e-mail address is, if it takes that; tries until it
+    /// has it.
+    pub async fn learn_owner(&self) {
+        if self.config.owner_email == UNNAMED_OWNER {
+            self.satellites.learn_owner_email(self.default_tenant.id).await;
+        }
     }
 
     /// Who the caller is. Costs nothing on the database when the key is known and nothing has changed.
     ///
     /// # Errors
     /// `Unauthenticated` for anything but a good credential, always alike; `NotFound` and
-    /// `TenantInactive` for the tenant that the admin key names; `StoreUnavailable`.
+    /// `TenantInactive` for the tenant that the admin key names; `Invalid` when it or a marketplace's
+    /// token must name one; `Hub` when a marketplace cannot say whose its token is; `StoreUnavailable`.
     pub async fn identify(&self, credentials: Credentials<'_>) -> Result<Caller, Error> {
         let Some(token) = credentials.token else { return self.by_certificate(credentials).await };
         let digest = sha256(token);
         if self.is_admin_key(&digest) {
-            let tenant = self.chosen_tenant(credentials).await?;
-            let scopes = vec![Scope::Admin, Scope::Manage, Scope::Query];
-            return Ok(Caller::new(tenant, &self.config.owner_email, scopes));
+            return self.owner(credentials).await;
+        }
+        if token::could_be_token(token) {
+            return self.by_token(token, digest, credentials).await;
         }
         if !could_be_api_key(token) {
             return Err(Error::Unauthenticated);
@@ -130,6 +155,35 @@ impl Identity {
         }
         active(known.caller.tenant())?;
         Ok(known.caller)
+    }
+
+    async fn owner(&self, credentials: Credentials<'_>) -> Result<Caller, Error> {
+        let tenant = self.chosen_tenant(credentials).await?;
+        active(&tenant)?;
+        let email = match self.config.owner_email == UNNAMED_OWNER {
+            true => self.satellites.owner_email(tenant.id).await?,
+            false => None,
+        };
+        let email = email.as_deref().unwrap_or(&self.config.owner_email);
+        let scopes = vec![Scope::Admin, Scope::Manage, Scope::Query];
+        Ok(Caller::new(tenant, email, scopes))
+    }
+
+    /// The caller whose token one of the tenant's marketplaces has issued. What the tenant is like is
+    /// said only to those who have one.
+    async fn by_token(
+        &self,
+        token: &str,
+        digest: Digest,
+        credentials: Credentials<'_>,
+    ) -> Result<Caller, Error> {
+        let tenant = match self.chosen_tenant(credentials).await {
+            Err(Error::NotFound(..)) => return Err(Error::Unauthenticated),
+            chosen => chosen?,
+        };
+        let caller = self.satellites.identify(token, digest, &tenant).await?;
+        active(&tenant)?;
+        Ok(caller)
     }
 
     /// The caller whom the configuration names for the connection's certificate.
@@ -173,9 +227,7 @@ impl Identity {
             }
             return Ok(self.default_tenant.clone());
         };
-        let tenant = self.tenant_named(name).await?;
-        active(&tenant)?;
-        Ok(tenant)
+        self.tenant_named(name).await
     }
 
     async fn tenant_named(&self, name: &str) -> Result<Tenant, Error> {

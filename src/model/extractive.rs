@@ -18,6 +18,7 @@ use crate::{
 };
 
 pub(super) const NAME: &str = "extractive";
+pub(super) const ICON: &str = "📝";
 pub(super) const DESCRIPTION: &str = "Answers with the sentences of the references that match the question best, \
     each followed by its [document_id]. Runs inside the service.";
 

@@ -26,10 +26,18 @@ impl Models {
     pub fn new(upstream: Upstream) -> Self {
         let types: [(TypeSpec, Open); 2] = [
             (
-                TypeSpec::of::<extractive::Config>(extractive::NAME, extractive::DESCRIPTION, &[]),
+                TypeSpec::of::<extractive::Config>(
+                    extractive::NAME,
+                    extractive::DESCRIPTION,
+                    extractive::ICON,
+                    &[],
+                ),
                 open_extractive,
             ),
-            (TypeSpec::of::<openai::Config>(openai::NAME, openai::DESCRIPTION, &["api_key"]), open_openai),
+            (
+                TypeSpec::of::<openai::Config>(openai::NAME, openai::DESCRIPTION, openai::ICON, &["api_key"]),
+                open_openai,
+            ),
         ];
         Self { types: types.into(), upstream }
     }

@@ -12,6 +12,7 @@ use super::{
 use crate::error::{Error, Refusal};
 
 pub(super) const NAME: &str = "access";
+pub(super) const ICON: &str = "🔒";
 pub(super) const DESCRIPTION: &str = "Allows or denies callers by their e-mail address. The most specific \
     pattern wins; on a tie, deny wins. A caller whom no pattern matches is allowed only if nobody is allowed by name.";
 

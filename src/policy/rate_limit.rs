@@ -15,6 +15,7 @@ use crate::{
 };
 
 pub(super) const NAME: &str = "rate_limit";
+pub(super) const ICON: &str = "⏳";
 pub(super) const DESCRIPTION: &str = "Limits queries per sliding second, minute or hour, for each caller or \
     for all together. Exact over all replicas; counted when a query is admitted.";
 

@@ -35,9 +35,17 @@ impl Policies {
     /// Starts what policies share.
     pub fn new(store: &Store) -> Self {
         let types: [(TypeSpec, Build); 2] = [
-            (TypeSpec::of::<access::Config>(access::NAME, access::DESCRIPTION, &[]), build_access),
             (
-                TypeSpec::of::<rate_limit::Config>(rate_limit::NAME, rate_limit::DESCRIPTION, &[]),
+                TypeSpec::of::<access::Config>(access::NAME, access::DESCRIPTION, access::ICON, &[]),
+                build_access,
+            ),
+            (
+                TypeSpec::of::<rate_limit::Config>(
+                    rate_limit::NAME,
+                    rate_limit::DESCRIPTION,
+                    rate_limit::ICON,
+                    &[],
+                ),
                 build_rate_limit,
             ),
         ];

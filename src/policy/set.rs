@@ -28,12 +28,16 @@ impl PolicySet {
         Self { policies: policies.into() }
     }
 
-    /// Asks every policy, in phase order, until one refuses. Not to be cancelled: what has been entered
+    /// Asks every policy, in phase order, until one refuses. Guests all look alike to policies, so they
+    /// are refused where there are any. Not to be cancelled: what has been entered
     /// must be settled. `ended` is asked between hooks.
     ///
     /// # Errors
-    /// The first refusal or failure, or what `ended` says.
+    /// `GuestNotAllowed`, the first refusal or failure, or what `ended` says.
     pub async fn admit(&self, turn: &mut Turn, ended: impl Fn() -> Option<Ended>) -> Result<(), Error> {
+        if turn.caller.is_guest() && !self.policies.is_empty() {
+            return Err(Error::GuestNotAllowed);
+        }
         for (i, policy) in self.policies.iter().enumerate() {
             if turn.preview && matches!(policy.phase(), Phase::RateLimit | Phase::Payment) {
                 continue;
@@ -98,7 +102,7 @@ impl Error {
     /// How a query that ended with this error is settled.
     pub fn outcome(&self) -> Outcome {
         match self {
-            Self::Refused(_) => Outcome::Refused,
+            Self::Refused(_) | Self::GuestNotAllowed => Outcome::Refused,
             Self::Ended(ended) => Outcome::Ended(*ended),
             Self::Internal(_) => Outcome::Panicked,
             _ => Outcome::Failed,

@@ -8,9 +8,12 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{AttachmentChange, Store, entities::Texts, fault, feed, now, seal::Owner};
+use super::{Store, entities::Texts, fault, feed, now, seal::Owner};
 use crate::{
-    domain::{Attachment, AttachmentId, Configuration, NewAttachment, TenantId, rules::can_be_stored},
+    domain::{
+        Attachment, AttachmentChange, AttachmentId, Configuration, NewAttachment, TenantId,
+        rules::can_be_stored,
+    },
     error::{Error, Part, Resource},
 };
 
@@ -130,35 +133,40 @@ impl Store {
         rows.into_iter().map(|row| self.open_attachment(tenant, row)).collect()
     }
 
-    /// Changes summary and tags; `None` leaves a field as it is.
+    /// Changes a dataset or model.
     ///
     /// # Errors
-    /// `NotFound`, `StoreUnavailable`.
+    /// `NotFound`; `AlreadyExists` when the new name is taken; `StoreUnavailable`.
     pub async fn update_attachment(
         &self,
         part: Part,
         tenant: TenantId,
         name: &str,
-        (summary, tags): AttachmentChange,
+        change: AttachmentChange,
     ) -> Result<Attachment, Error> {
-        self.attachment(part, tenant, name).await?;
+        // By id: after it, the name may be another one.
+        let id = self.attachment(part, tenant, name).await?.id;
+        let taken = change.name.clone().unwrap_or_default();
         let mut update = Query::update();
         update.table(table(part)).value("updated_at", now());
-        if let Some(summary) = summary {
+        if let Some(name) = change.name {
+            update.value("name", name);
+        }
+        if let Some(summary) = change.summary {
             update.value("summary", summary);
         }
-        if let Some(tags) = tags {
+        if let Some(tags) = change.tags {
             update.value("tags", serde_json::to_value(tags).map_err(Error::internal)?);
         }
-        update.and_where(Expr::col("tenant_id").eq(tenant.0)).and_where(Expr::col("name").eq(name));
+        update.and_where(Expr::col("tenant_id").eq(tenant.0)).and_where(Expr::col("id").eq(id.0));
         self.change(move |txn| {
             Box::pin(async move {
-                txn.execute(&update).await?;
+                txn.execute(&update).await.map_err(|e| fault::taken(e, resource(part), &taken))?;
                 Ok(())
             })
         })
         .await?;
-        self.attachment(part, tenant, name).await
+        self.attachment_by_id(part, tenant, id).await
     }
 
     /// Deletes a dataset, with its documents, or a model.

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     domain::{
-        AttachmentId, Endpoint, EndpointChange, EndpointId, NewEndpoint, ResponseType, TenantId,
+        AttachmentId, Endpoint, EndpointChange, EndpointId, EndpointRef, NewEndpoint, ResponseType, TenantId,
         rules::can_be_stored,
     },
     error::{Error, Part, Resource},
@@ -130,6 +130,21 @@ pub(super) async fn find(
         false => None,
     };
     found.ok_or_else(|| Error::EndpointNotFound(slug.to_owned()))
+}
+
+/// The endpoint that a caller names.
+pub(super) async fn named(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    endpoint: &EndpointRef,
+) -> Result<endpoint::Model, Error> {
+    match endpoint {
+        EndpointRef::Slug(slug) => find(db, tenant, slug).await,
+        EndpointRef::Id(id) => {
+            let found = of(tenant).filter(endpoint::Column::Id.eq(id.0)).one(db).await?;
+            found.ok_or_else(|| Error::EndpointNotFound(id.to_string()))
+        }
+    }
 }
 
 /// The counters of an endpoint's policies go with it; they have no foreign key of their own.

@@ -16,6 +16,7 @@ mod entities;
 mod fault;
 mod feed;
 mod leases;
+mod marketplaces;
 mod plans;
 mod policies;
 mod pools;
@@ -51,9 +52,6 @@ pub use rates::{Admission, RateCounters, Slot, Window};
 pub use records::{QueryRecord, Recorder};
 pub use seal::{BadKey, SecretBox};
 
-/// Changes to a dataset or model: summary and tags.
-pub type AttachmentChange = (Option<String>, Option<Vec<String>>);
-
 use crate::error::Error;
 
 /// Where the database is and how it is used.
@@ -75,6 +73,9 @@ impl Default for Config {
         Self { url: String::new(), max_connections: 16, acquire_timeout_ms: 2_000, poll_interval_ms: 500 }
     }
 }
+
+/// The fields of a configuration that are sealed.
+type Secrets = &'static [&'static str];
 
 /// How long the database is waited for.
 const LIMIT: Duration = Duration::from_secs(15);

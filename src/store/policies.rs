@@ -7,20 +7,22 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::{
-    Store, attachments,
+    Secrets, Store, attachments,
     endpoints::{self, of},
     entities::{endpoint, policy},
     fault, now,
     seal::Owner,
 };
 use crate::{
-    domain::{Configuration, EndpointId, Policy, PolicyId, TenantId},
+    domain::{
+        Configuration, ConfigurationChange, EndpointId, EndpointRef, NewPolicy, Policy, PolicyChange,
+        PolicyId, TenantId,
+    },
     error::{Error, Resource},
 };
 
 impl Store {
-    /// Attaches a policy to the endpoint with that slug. `secrets` are the fields of its configuration
-    /// to be sealed.
+    /// Attaches a policy to an endpoint. `secrets` are the fields of its configuration to be sealed.
     ///
     /// # Errors
     /// `EndpointNotFound`; `AlreadyExists` when the endpoint has a policy of that name;
@@ -28,28 +30,37 @@ impl Store {
     pub async fn create_policy(
         &self,
         tenant: TenantId,
-        mut new: Policy,
-        secrets: &'static [&'static str],
+        new: NewPolicy,
+        secrets: Secrets,
     ) -> Result<Policy, Error> {
+        let (id, at) = (PolicyId::new(), now());
         let mut sealed = new.configuration.clone();
-        self.secrets().seal(Owner { tenant, row: new.id.0 }, secrets, &mut sealed)?;
-        (new.created_at, new.updated_at) = (now(), now());
+        self.secrets().seal(Owner { tenant, row: id.0 }, secrets, &mut sealed)?;
         self.change(move |txn| {
             Box::pin(async move {
-                new.endpoint_id = EndpointId(endpoints::find(txn, tenant, &new.endpoint_slug).await?.id);
+                let endpoint = endpoints::named(txn, tenant, &new.endpoint).await?;
                 let row = policy::ActiveModel {
-                    id: Set(new.id.0),
+                    id: Set(id.0),
                     tenant_id: Set(tenant.0),
-                    endpoint_id: Set(new.endpoint_id.0),
+                    endpoint_id: Set(endpoint.id),
                     name: Set(new.name.clone()),
                     policy_type: Set(new.policy_type.clone()),
                     configuration: Set(Value::Object(sealed)),
-                    created_at: Set(new.created_at),
-                    updated_at: Set(new.updated_at),
+                    created_at: Set(at),
+                    updated_at: Set(at),
                 };
                 let inserted = policy::Entity::insert(row).exec_without_returning(txn).await;
                 inserted.map_err(|e| fault::taken(e, Resource::Policy, &new.name))?;
-                Ok(new)
+                Ok(Policy {
+                    id,
+                    endpoint_id: EndpointId(endpoint.id),
+                    endpoint_slug: endpoint.slug,
+                    name: new.name,
+                    policy_type: new.policy_type,
+                    configuration: new.configuration,
+                    created_at: at,
+                    updated_at: at,
+                })
             })
         })
         .await
@@ -76,13 +87,13 @@ impl Store {
     pub async fn policies(
         &self,
         tenant: TenantId,
-        endpoint_slug: Option<&str>,
+        endpoint: Option<&EndpointRef>,
         after: Option<Uuid>,
         limit: u64,
     ) -> Result<Vec<Policy>, Error> {
         let mut find = policies_of(tenant).order_by_asc(policy::Column::Id).limit(limit);
-        if let Some(slug) = endpoint_slug {
-            let endpoint = endpoints::find(self.reader(), tenant, slug).await?;
+        if let Some(endpoint) = endpoint {
+            let endpoint = endpoints::named(self.reader(), tenant, endpoint).await?;
             find = find.filter(policy::Column::EndpointId.eq(endpoint.id));
         }
         if let Some(after) = after {
@@ -100,31 +111,36 @@ impl Store {
             .collect()
     }
 
-    /// Changes name and configuration; `None` leaves a field as it is.
+    /// Changes a policy. `check` is given its type and the configuration that it is to have, and says
+    /// which fields of it to seal. All of it happens in one transaction, which locks the policy: of two
+    /// merges none is lost.
     ///
     /// # Errors
-    /// `NotFound`, `AlreadyExists`, `StoreUnavailable`.
+    /// `NotFound`; what `check` says; `AlreadyExists`; `StoreUnavailable`.
     pub async fn update_policy(
         &self,
         tenant: TenantId,
         id: PolicyId,
-        name: Option<String>,
-        configuration: Option<(Configuration, &'static [&'static str])>,
+        change: PolicyChange,
+        check: impl Fn(&str, &Configuration) -> Result<Secrets, Error> + Clone + Send + 'static,
     ) -> Result<Policy, Error> {
-        let mut row = policy::ActiveModel { id: Set(id.0), updated_at: Set(now()), ..Default::default() };
-        let taken_name = name.clone().unwrap_or_default();
-        if let Some(name) = name {
-            row.name = Set(name);
-        }
-        if let Some((mut configuration, secrets)) = configuration {
-            self.secrets().seal(Owner { tenant, row: id.0 }, secrets, &mut configuration)?;
-            row.configuration = Set(Value::Object(configuration));
-        }
+        let store = self.clone();
         self.change(move |txn| {
             Box::pin(async move {
-                exists(txn, tenant, id).await?;
+                let found = policies_of(tenant).filter(policy::Column::Id.eq(id.0)).lock_exclusive();
+                let stored = found.one(txn).await?;
+                let stored = stored.ok_or_else(|| Error::NotFound(Resource::Policy, id.to_string()))?;
+                let mut row =
+                    policy::ActiveModel { id: Set(id.0), updated_at: Set(now()), ..Default::default() };
+                let taken = change.name.clone().unwrap_or_default();
+                if let Some(name) = change.name {
+                    row.name = Set(name);
+                }
+                if let Some(configuration) = change.configuration {
+                    row.configuration = Set(store.reconfigured(tenant, stored, configuration, check)?);
+                }
                 let updated = policy::Entity::update(row).exec(txn).await;
-                updated.map_err(|e| fault::taken(e, Resource::Policy, &taken_name))?;
+                updated.map_err(|e| fault::taken(e, Resource::Policy, &taken))?;
                 Ok(())
             })
         })
@@ -150,6 +166,23 @@ impl Store {
             })
         })
         .await
+    }
+
+    /// The column that a stored policy gets, its secrets sealed.
+    fn reconfigured(
+        &self,
+        tenant: TenantId,
+        stored: policy::Model,
+        change: ConfigurationChange,
+        check: impl Fn(&str, &Configuration) -> Result<Secrets, Error>,
+    ) -> Result<Value, Error> {
+        let owner = Owner { tenant, row: stored.id };
+        let mut configuration = attachments::object(stored.configuration)?;
+        self.secrets().open(owner, &mut configuration)?;
+        let mut configuration = change.apply(configuration);
+        let secrets = check(&stored.policy_type, &configuration)?;
+        self.secrets().seal(owner, secrets, &mut configuration)?;
+        Ok(Value::Object(configuration))
     }
 
     pub(super) fn open_policy(

@@ -33,6 +33,7 @@ pub struct Series {
     pub policy_refusals: Family<PolicyType, Counter>,
     pub rpcs: Family<Rpc, Counter>,
     pub rpc_duration: SecondsBy<Method>,
+    pub rest_requests: Family<Rest, Counter>,
     pub open_streams: Gauge,
     pub connections: Gauge,
     pub connections_refused: Family<Refused, Counter>,
@@ -79,6 +80,14 @@ pub struct Rpc {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Method {
     pub method: Arc<str>,
+}
+
+/// `route` is the path as it is documented, or `other`: then nobody was let in, or nothing is there.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Rest {
+    pub method: &'static str,
+    pub route: &'static str,
+    pub status: u16,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -220,6 +229,11 @@ fn register_server(registry: &mut Registry, series: &Series) {
         "rpc_duration_seconds",
         "From a call's headers to the end of its answer",
         series.rpc_duration.0.clone(),
+    );
+    registry.register(
+        "rest_requests",
+        "Requests over REST, by HTTP status; their RPCs are counted as such besides",
+        series.rest_requests.clone(),
     );
     registry.register("open_streams", "Calls whose answer has not ended", series.open_streams.clone());
     registry.register("connections", "Open connections", series.connections.clone());

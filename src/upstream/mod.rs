@@ -148,11 +148,23 @@ impl From<UpstreamError> for Failed {
 /// # Errors
 /// `Unavailable` when it breaks off, is too slow or too large.
 pub async fn read_body(response: Response, clocks: &mut Clocks) -> Result<Vec<u8>, UpstreamError> {
+    read_at_most(MAX_BODY, response, clocks).await
+}
+
+/// Reads a body of at most `limit` bytes, each piece within `clocks`.
+///
+/// # Errors
+/// `Unavailable` when it breaks off, is too slow or too large.
+pub async fn read_at_most(
+    limit: usize,
+    response: Response,
+    clocks: &mut Clocks,
+) -> Result<Vec<u8>, UpstreamError> {
     let mut body = Vec::new();
     let mut pieces = response.bytes_stream();
     while let Some(piece) = clocks.wait(pieces.next()).await? {
         let piece = piece.map_err(|e| UpstreamError::unavailable("its answer broke off").because(e))?;
-        if body.len() + piece.len() > MAX_BODY {
+        if body.len() + piece.len() > limit {
             return Err(UpstreamError::unavailable("its answer is too large"));
         }
         body.extend_from_slice(&piece);

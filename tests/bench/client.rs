@@ -1,5 +1,5 @@
-//! The two ways to one answer: through the service, and straight from the scripted upstream. Both are
-//! read in the same way, so that what lies between them is the service.
+//! The ways to one answer: through the service, over gRPC or REST, and straight from the scripted
+//! upstream. All are read in the same way, so that what lies between them is the service.
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use crate::{Fault, process::Process, script::Script, token::Watch};
+use crate::{Fault, process::Process, rest::Rest, script::Script, token::Watch};
 
 pub type Header = MetadataValue<Ascii>;
 
@@ -44,6 +44,7 @@ pub struct Direct {
 #[derive(Clone)]
 pub enum Way {
     Service(Box<Caller>),
+    Rest(Rest),
     Direct(Direct),
 }
 
@@ -171,11 +172,12 @@ impl Way {
     pub async fn stream(&self, watch: &mut Watch) -> Result<(), Fault> {
         match self {
             Self::Service(caller) => caller.stream(watch).await,
+            Self::Rest(rest) => rest.stream(watch).await,
             Self::Direct(direct) => direct.stream(watch).await,
         }
     }
 
-    /// The time that a whole answer of one token takes, by `Query` where there is one.
+    /// The time that a whole answer of one token takes, in one piece where there is such a call.
     ///
     /// # Errors
     /// When it fails or is not the answer.
@@ -183,6 +185,7 @@ impl Way {
         let (started, mut watch) = (Instant::now(), Watch::new(1));
         match self {
             Self::Service(caller) => watch.take(&content(&caller.query().await?))?,
+            Self::Rest(rest) => watch.take(&rest.query().await?)?,
             Self::Direct(direct) => direct.stream(&mut watch).await?,
         }
         let took = started.elapsed();

@@ -6,12 +6,15 @@ use std::{net::SocketAddr, path::Path, sync::Arc};
 use async_trait::async_trait;
 use futures_util::stream::{self, StreamExt};
 use syft_endpoints::{
+    app,
     catalog::Catalog,
     dataset::{Datasets, local::LocalIndexes},
     domain::{Completion, EndpointId, FinishReason, Health, Usage},
     error::UpstreamError,
-    grpc::{self, Api},
-    identity::{self, Identity},
+    gateway::cors,
+    grpc::{self, Api, Door},
+    hub::{self, Hub},
+    identity::{self, Identity, Satellites},
     model::{ChatEvent, ChatRequest, ChatStream, Model, Models},
     pipeline::{self, Lifetime, Pipeline, Plan, Plans},
     policy::{Policies, PolicySet},
@@ -21,6 +24,7 @@ use syft_endpoints::{
     upstream::{self, Upstream},
 };
 use tokio::net::TcpListener;
+use tokio_util::task::TaskTracker;
 
 use crate::{
     Fault,
@@ -59,10 +63,14 @@ async fn serve(folder: &Path) -> Result<(), Fault> {
     let models = Models::new(Upstream::new(upstream::Config::default())?);
     let policies = Policies::new(&store);
     let catalog = Catalog::new(store.clone(), Datasets::new(indexes), models, policies, false);
-    let identity = Identity::new(store, identity::Config::default(), ADMIN_KEY.to_owned().into()).await?;
+    let hub = Hub::new(&upstream::Config::default())?;
+    let satellites = Satellites::new(store.clone(), hub, hub::Config::default(), TaskTracker::new());
+    let admin_key = ADMIN_KEY.to_owned().into();
+    let identity = Identity::new(store, identity::Config::default(), admin_key, satellites).await?;
     let config = grpc::Config::default();
-    let (routes, _health) =
-        grpc::routes(Api { catalog, pipeline, identity, config, metrics: metrics.clone() })?;
+    let door = Door::new(identity, &config);
+    let api = Api { catalog, pipeline, door, config, metrics: metrics.clone() };
+    let (_services, routes, _health) = app::front(api, &cors::Config::default())?;
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
     announce(listener.local_addr()?)?;
     Server { metrics, ..Server::default() }.serve(listener, routes, Stop::default()).await;

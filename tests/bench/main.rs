@@ -21,6 +21,7 @@
 //! upstream    OpenAI's chat completions, scripted: the model's name says how many tokens, how fast
 //! echo        a bare tonic service with messages of the same size
 //! inprocess   our server around a model that is a list in memory, without policies
+//! hub         a SyftHub, as far as tokens go: its key, and a /verify that knows everybody
 //! flood       an attacker on raw sockets
 //! ```
 //! Unless a group says otherwise, an endpoint has an API key, one access policy, a warm plan, query
@@ -33,15 +34,18 @@
 //! - Open loads are paced by a plain thread, and a stream's time counts from when it should have begun.
 //! - Every token carries its number and the moment it was sent, so each is accounted for.
 
+mod asked;
 mod client;
 mod clock;
 mod echo;
 mod flood;
 mod groups;
+mod hub;
 mod inprocess;
 mod load;
 mod process;
 mod report;
+mod rest;
 mod script;
 mod space;
 mod stats;
@@ -112,6 +116,7 @@ fn main() -> ExitCode {
     let ended = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["upstream", _] => upstream::run(),
         ["echo", _] => echo::run(),
+        ["hub", _] => hub::run(),
         ["inprocess", folder] => inprocess::run(Path::new(folder)),
         ["flood", address, frames, seconds] => flood::run(address, frames, seconds),
         arguments => orchestrate(arguments),

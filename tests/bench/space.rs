@@ -20,6 +20,7 @@ use crate::{
     Bench, Fault,
     client::{Caller, Direct, Header, Way, bearer, connect},
     process::{ADMIN_KEY, Process},
+    rest::Rest,
     script::Script,
 };
 
@@ -71,6 +72,14 @@ impl Space {
     /// When the service cannot be reached.
     pub async fn callers(&self, slug: &str, connections: usize) -> Result<Vec<Caller>, Fault> {
         callers(&self.service, &self.key, slug, connections).await
+    }
+
+    /// A caller over REST.
+    ///
+    /// # Errors
+    /// When the key is no header.
+    pub fn rest(&self, slug: &str) -> Result<Rest, Fault> {
+        Rest::new(&self.service, &self.key, slug)
     }
 
     /// Connections that the upstream has accepted.

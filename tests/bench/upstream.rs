@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     Fault,
+    asked::{between, read_request},
     clock::{Pacer, nanos},
     process::{announce, runtime},
     script::Script,
@@ -38,12 +39,6 @@ struct Server {
     /// When the client left the answer to the question with this number.
     closed: Arc<Mutex<HashMap<u64, u64>>>,
     accepted: Arc<AtomicUsize>,
-}
-
-/// A request, as far as it matters.
-struct Asked {
-    path: String,
-    body: String,
 }
 
 pub fn run() -> Result<(), Fault> {
@@ -142,37 +137,4 @@ fn chunk(number: usize) -> String {
 /// A piece of a chunked body; its end when there is no text.
 fn piece(text: &str) -> String {
     format!("{:x}\r\n{text}\r\n", text.len())
-}
-
-fn between<'t>(text: &'t str, before: &str, after: char) -> Option<&'t str> {
-    Some(text.split_once(before)?.1.split_once(after)?.0)
-}
-
-/// The next request; `None` when the client is done.
-async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Result<Option<Asked>, Fault> {
-    loop {
-        if let Some(asked) = parse_request(buffer)? {
-            return Ok(Some(asked));
-        }
-        if stream.read_buf(buffer).await? == 0 {
-            return Ok(None);
-        }
-    }
-}
-
-/// The first request in `buffer`, taken out of it, if it is there as a whole.
-fn parse_request(buffer: &mut Vec<u8>) -> Result<Option<Asked>, Fault> {
-    let Some(end) = buffer.windows(4).position(|bytes| bytes == b"\r\n\r\n") else { return Ok(None) };
-    let head = std::str::from_utf8(&buffer[..end])?.to_owned();
-    let length = head.lines().find_map(|line| {
-        let (name, value) = line.split_once(':')?;
-        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse().ok())?
-    });
-    let whole = end + 4 + length.unwrap_or(0usize);
-    if buffer.len() < whole {
-        return Ok(None);
-    }
-    let body = String::from_utf8(buffer[end + 4..whole].to_vec())?;
-    buffer.drain(..whole);
-    Ok(Some(Asked { path: head.split(' ').nth(1).unwrap_or_default().to_owned(), body }))
 }

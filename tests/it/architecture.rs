@@ -9,7 +9,7 @@ use std::{
 use syn::visit::Visit;
 
 /// What each module may see of the others. Everything sees `telemetry`, `domain` and `error`.
-const RULE: [(&str, &[&str]); 17] = [
+const RULE: [(&str, &[&str]); 19] = [
     ("error", &[]),
     ("domain", &[]),
     ("proto", &[]),
@@ -18,19 +18,21 @@ const RULE: [(&str, &[&str]); 17] = [
     ("upstream", &[]),
     ("store", &[]),
     ("health", &["store"]),
-    ("identity", &["store"]),
+    ("hub", &["upstream"]),
+    ("identity", &["store", "hub"]),
     ("model", &["upstream"]),
     ("dataset", &["store", "upstream"]),
     ("policy", &["store", "upstream"]),
     ("pipeline", &["policy", "dataset", "model", "store"]),
     ("catalog", &["policy", "dataset", "model", "store"]),
+    ("gateway", &["proto"]),
     ("grpc", &["proto", "pipeline", "catalog", "identity"]),
-    ("config", &["grpc", "identity", "pipeline", "server", "store", "upstream"]),
+    ("config", &["gateway", "grpc", "hub", "identity", "pipeline", "server", "store", "upstream"]),
     (
         "app",
         &[
-            "catalog", "config", "dataset", "grpc", "health", "identity", "model", "pipeline", "policy",
-            "server", "store", "upstream",
+            "catalog", "config", "dataset", "gateway", "grpc", "health", "hub", "identity", "model",
+            "pipeline", "policy", "server", "store", "upstream",
         ],
     ),
 ];

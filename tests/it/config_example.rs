@@ -7,17 +7,19 @@ use syn::{Expr, ExprLit, Fields, Item, Lit, Meta};
 use toml::{Table, Value};
 
 /// Where the struct of each section is.
-const SECTIONS: [(&str, &str); 11] = [
+const SECTIONS: [(&str, &str); 13] = [
     ("", "src/config/mod.rs"),
     ("server", "src/server/mod.rs"),
     ("tls", "src/server/tls.rs"),
     ("grpc", "src/grpc/mod.rs"),
+    ("cors", "src/gateway/cors.rs"),
     ("metrics", "src/server/metrics.rs"),
     ("traces", "src/telemetry/traces.rs"),
     ("store", "src/store/mod.rs"),
     ("pipeline", "src/pipeline/mod.rs"),
     ("upstream", "src/upstream/mod.rs"),
     ("identity", "src/identity/mod.rs"),
+    ("hub", "src/hub/config.rs"),
     ("log", "src/telemetry/logs.rs"),
 ];
 const HEAD: &str = "\

@@ -11,6 +11,7 @@
 mod architecture;
 mod bad_input;
 mod canary;
+mod catalog;
 mod cli;
 mod config_example;
 mod connections;
@@ -26,6 +27,8 @@ mod overload;
 mod pipeline;
 mod query;
 mod rate_limit;
+mod rest;
+mod satellite_tokens;
 mod schema;
 mod slow_readers;
 mod store;

@@ -6,6 +6,7 @@ use syft_endpoints::proto::{ApiKey, CreateApiKeyRequest, QueryRequest, Scope};
 use crate::support::{
     database::Database,
     eventually,
+    rest::{self, Rest},
     space::{Space, question},
     tenants::call_raw,
     upstream::{Upstream, answer_of, status},
@@ -108,4 +109,26 @@ async fn the_metrics_port_serves_metrics_alone() {
     assert_eq!((get("/metrics").await, get("/").await, get("/metrics/x").await), (200, 404, 404));
     let url = format!("http://{}/metrics", space.metrics_address);
     assert_eq!(reqwest::Client::new().post(url).send().await.unwrap().status().as_u16(), 405);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_over_rest_are_counted_by_route() {
+    let space = Space::sqlite().await;
+    let rest = Rest::admin(&space);
+    rest.query("none", rest::question()).await.expect(404);
+    rest.query("none", json!({})).await.expect(422);
+    rest.get("/api/v1/datasets").await.expect(200);
+    rest.get("/no/such/path-4711").await.expect(404);
+    Rest::with(&space, &[]).get("/api/v1/datasets").await.expect(401);
+    for (series, value) in [
+        (r#"{method="POST",route="/api/v1/endpoints/{slug}/query",status="404"}"#, 1.0),
+        (r#"{method="POST",route="/api/v1/endpoints/{slug}/query",status="422"}"#, 1.0),
+        (r#"{method="GET",route="/api/v1/datasets/",status="200"}"#, 1.0),
+        (r#"{method="other",route="other",status="404"}"#, 1.0),
+        (r#"{method="other",route="other",status="401"}"#, 1.0),
+    ] {
+        let series = format!("syft_rest_requests_total{series}");
+        assert_eq!(space.metric(&series).await, value, "{series}\n{}", space.metrics().await);
+    }
+    assert!(!space.metrics().await.contains("4711"));
 }

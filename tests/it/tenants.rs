@@ -113,7 +113,8 @@ fn requests(ids: &Ids) -> Vec<(&'static str, Vec<u8>)> {
             "DatasetService/UpdateDataset",
             proto::UpdateDatasetRequest {
                 dataset: Some(proto::Dataset { name: name(), ..Default::default() }),
-                update_mask: mask("summary"),
+                update_mask: mask("name"),
+                new_name: "another".to_owned(),
             }
             .encode_to_vec(),
         ),
@@ -144,7 +145,8 @@ fn requests(ids: &Ids) -> Vec<(&'static str, Vec<u8>)> {
             "ModelService/UpdateModel",
             proto::UpdateModelRequest {
                 model: Some(proto::Model { name: name(), ..Default::default() }),
-                update_mask: mask("summary"),
+                update_mask: mask("name"),
+                new_name: "another".to_owned(),
             }
             .encode_to_vec(),
         ),

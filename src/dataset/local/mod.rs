@@ -23,6 +23,7 @@ use crate::{
 };
 
 pub const NAME: &str = "local";
+pub(super) const ICON: &str = "📚";
 pub(super) const DESCRIPTION: &str =
     "Documents kept by the service itself and searched by BM25. Nothing else to run.";
 

@@ -5,8 +5,9 @@ mod resources;
 
 pub(super) use query::{answer, event, parse_query, policy_metadata, references};
 pub(super) use resources::{
-    api_key, attachment_draft, dataset, document, document_draft, endpoint, endpoint_change, endpoint_draft,
-    health, labels, model, page, policy, policy_change, policy_draft, scopes, tenant, time_of, type_info,
+    api_key, attachment_change, attachment_draft, dataset, document, document_draft, endpoint,
+    endpoint_change, endpoint_draft, health, model, page, policy, policy_change, policy_draft, scopes,
+    tenant, time_of, type_info,
 };
 
 use prost_types::Struct;

@@ -7,16 +7,13 @@ use super::object;
 use crate::{
     catalog::{AttachmentDraft, EndpointDraft, PageRequest, PolicyDraft},
     domain::{
-        ApiKey, Attachment, Configuration, Document, Endpoint, EndpointChange, Health, Policy, ResponseType,
-        Scope, Tenant, TypeInfo,
+        ApiKey, Attachment, AttachmentChange, ConfigurationChange, Document, Endpoint, EndpointChange,
+        Health, Policy, PolicyChange, ResponseType, Scope, Tenant, TypeInfo,
         rules::{Check, violation},
     },
     error::{Error, Rule, Violation},
     proto::{self, to_struct},
 };
-
-/// New name and configuration of a policy.
-type PolicyChange = (Option<String>, Option<Configuration>);
 
 pub(in crate::grpc) fn endpoint(endpoint: Endpoint) -> proto::Endpoint {
     let response_type = match endpoint.response_type {
@@ -117,15 +114,19 @@ pub(in crate::grpc) fn attachment_draft(
     AttachmentDraft { name, dtype, configuration, problems, ..AttachmentDraft::default() }
 }
 
-/// New summary and tags, as far as the mask names them.
-pub(in crate::grpc) fn labels(
+/// What the mask says to change of a dataset or model.
+pub(in crate::grpc) fn attachment_change(
     update_mask: Option<FieldMask>,
-    summary: String,
-    tags: Vec<String>,
-) -> Result<(Option<String>, Option<Vec<String>>), Error> {
-    let paths = mask(update_mask, &["summary", "tags"])?;
+    new_name: String,
+    (summary, tags): (String, Vec<String>),
+) -> Result<AttachmentChange, Error> {
+    let paths = mask(update_mask, &["name", "summary", "tags"])?;
     let named = |name: &str| paths.iter().any(|path| path == name);
-    Ok((named("summary").then_some(summary), named("tags").then_some(tags)))
+    Ok(AttachmentChange {
+        name: named("name").then_some(new_name),
+        summary: named("summary").then_some(summary),
+        tags: named("tags").then_some(tags),
+    })
 }
 
 pub(in crate::grpc) fn policy(policy: Policy) -> proto::Policy {
@@ -137,6 +138,7 @@ pub(in crate::grpc) fn policy(policy: Policy) -> proto::Policy {
         endpoint_slug: policy.endpoint_slug,
         create_time: Some(timestamp(policy.created_at)),
         update_time: Some(timestamp(policy.updated_at)),
+        endpoint_id: policy.endpoint_id.to_string(),
     }
 }
 
@@ -149,21 +151,31 @@ pub(in crate::grpc) fn policy_draft(policy: Option<proto::Policy>) -> Result<Pol
         configuration,
         problems,
         endpoint_slug: policy.endpoint_slug,
+        endpoint_id: policy.endpoint_id,
     })
 }
 
-/// The id, and new name and configuration, as far as the mask names them.
+/// The id, and what the mask says to change.
 pub(in crate::grpc) fn policy_change(
     request: proto::UpdatePolicyRequest,
 ) -> Result<(String, PolicyChange), Error> {
     let policy = required("policy", request.policy)?;
-    let paths = mask(request.update_mask, &["name", "configuration"])?;
+    let paths = mask(request.update_mask, &["name", "configuration", "configuration.*"])?;
     let named = |name: &str| paths.iter().any(|path| path == name);
-    let configuration = match named("configuration") {
-        true => Some(object("policy.configuration", policy.configuration).map_err(|v| vec![v])?),
-        false => None,
+    let how: Option<fn(_) -> _> = match (named("configuration"), named("configuration.*")) {
+        (false, false) => None,
+        (true, false) => Some(ConfigurationChange::Replace),
+        (false, true) => Some(ConfigurationChange::Merge),
+        (true, true) => {
+            let message = "cannot name both 'configuration' and 'configuration.*'";
+            return Err(Error::Invalid(vec![violation("update_mask", Rule::OneOf, message)]));
+        }
     };
-    Ok((policy.id, (named("name").then_some(policy.name), configuration)))
+    let configuration = match how {
+        Some(how) => Some(how(object("policy.configuration", policy.configuration).map_err(|v| vec![v])?)),
+        None => None,
+    };
+    Ok((policy.id, PolicyChange { name: named("name").then_some(policy.name), configuration }))
 }
 
 pub(in crate::grpc) fn type_info(info: TypeInfo) -> proto::TypeInfo {
@@ -171,6 +183,7 @@ pub(in crate::grpc) fn type_info(info: TypeInfo) -> proto::TypeInfo {
         name: info.name.to_owned(),
         description: info.description.to_owned(),
         config_schema: Some(to_struct(info.config_schema)),
+        icon: info.icon.to_owned(),
     }
 }
 

@@ -22,6 +22,7 @@ use crate::{
 use decode::Answer;
 
 pub(super) const NAME: &str = "openai";
+pub(super) const ICON: &str = "🤖";
 pub(super) const DESCRIPTION: &str =
     "Any server with OpenAI's chat completions API: OpenAI, vLLM, Ollama, llama.cpp, TGI.";
 

@@ -7,6 +7,8 @@ mod growth;
 mod open;
 mod paced;
 mod ratio;
+mod rest;
+mod satellite;
 mod search;
 mod stalled;
 mod start;
@@ -32,7 +34,7 @@ macro_rules! group {
 }
 
 /// All of them, in the order in which they run.
-pub const GROUPS: [Group; 14] = [
+pub const GROUPS: [Group; 17] = [
     group!("unary", unary::run, "unary_added_p50_ms", "unary_added_p99_ms"),
     group!("query_cpu", cpu::per_query, "cpu_us_per_query"),
     group!("limited_cpu", cpu::per_limited_query, "cpu_us_per_query_limited"),
@@ -40,12 +42,15 @@ pub const GROUPS: [Group; 14] = [
     group!("ratio", ratio::run, "unary_ratio", "stream_ratio"),
     group!(
         "paced",
-        paced::run,
+        paced::grpc,
         "ttft_added_p50_ms",
         "ttft_added_p99_ms",
         "chunk_added_p50_ms",
         "chunk_added_p99_ms"
     ),
+    group!("rest", rest::run, "rest_ratio", "sse_ratio"),
+    group!("sse", paced::sse, "sse_ttft_added_p50_ms", "sse_ttft_added_p99_ms"),
+    group!("satellite", satellite::run, "token_warm_us", "token_cold_ms"),
     group!("cancel", cancel::run, "cancel_p99_ms"),
     group!("stalled", stalled::run, "stalled_reader_lost"),
     group!("victim", victim::run, "victim_p50_ms"),

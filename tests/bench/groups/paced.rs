@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::{
     Bench, Fault,
+    client::Way,
     clock::Pacer,
     load::{Arrivals, CONNECTIONS, Seen, stream},
     report::Findings,
@@ -17,19 +18,53 @@ const TOKENS: usize = 100;
 const EVERY: Duration = Duration::from_millis(10);
 const GAP: Duration = Duration::from_millis(20);
 const STREAMS: usize = 200;
+const SCRIPT: Script = Script::paced(TOKENS, EVERY);
 
-pub async fn run(bench: &Bench) -> Result<Findings, Fault> {
-    let script = Script::paced(TOKENS, EVERY);
+/// A median of the first delta and one of a delta, and the same at the 99th percentile.
+type Names = [&'static str; 4];
+
+const GRPC: Names = ["ttft_added_p50_ms", "ttft_added_p99_ms", "chunk_added_p50_ms", "chunk_added_p99_ms"];
+const SSE: Names =
+    ["sse_ttft_added_p50_ms", "sse_ttft_added_p99_ms", "sse_chunk_added_p50_ms", "sse_chunk_added_p99_ms"];
+
+pub async fn grpc(bench: &Bench) -> Result<Findings, Fault> {
     let space = Space::start(bench, "paced", &[]).await?;
-    space.endpoint(SLUG, script).await?;
-    let ways = space.ways(SLUG, script, CONNECTIONS).await?;
+    space.endpoint(SLUG, SCRIPT).await?;
+    let ways = space.ways(SLUG, SCRIPT, CONNECTIONS).await?;
+    let mut findings = Findings::default();
+    for (name, rounds) in GRPC.into_iter().zip(added(bench, &ways, GRPC, &mut findings).await?) {
+        findings.rounds(name, rounds);
+    }
+    Ok(findings)
+}
+
+/// The same over REST, on a connection for each open stream.
+pub async fn sse(bench: &Bench) -> Result<Findings, Fault> {
+    let space = Space::start(bench, "sse", &[]).await?;
+    space.endpoint(SLUG, SCRIPT).await?;
+    let [direct, _] = space.ways(SLUG, SCRIPT, 0).await?;
+    let ways = [direct, vec![Way::Rest(space.rest(SLUG)?)]];
+    let mut findings = Findings::default();
+    let [p50, p99, chunk_p50, chunk_p99] = added(bench, &ways, SSE, &mut findings).await?;
+    findings.rounds(SSE[0], p50);
+    findings.rounds(SSE[1], p99);
+    findings.note(SSE[2], median(&chunk_p50));
+    findings.note(SSE[3], median(&chunk_p99));
+    Ok(findings)
+}
+
+/// What the second way has more than the first, one value a round.
+async fn added(
+    bench: &Bench,
+    ways: &[Vec<Way>; 2],
+    names: Names,
+    findings: &mut Findings,
+) -> Result<[Vec<f64>; 4], Fault> {
     let (pacer, arrivals) =
         (Pacer::start(), Arrivals { streams: bench.count(STREAMS), gap: GAP, tokens: TOKENS });
-    for ways in &ways {
+    for ways in ways {
         stream(&pacer, Arrivals { streams: 50, ..arrivals }, ways).await?;
     }
-    let mut findings = Findings::default();
-    let names = ["ttft_added_p50_ms", "ttft_added_p99_ms", "chunk_added_p50_ms", "chunk_added_p99_ms"];
     let (mut added, mut through) = ([const { Vec::new() }; 4], [const { Vec::new() }; 4]);
     for round in 0..bench.rounds() {
         let mut seen = [[0.0; 4]; 2];
@@ -43,11 +78,10 @@ pub async fn run(bench: &Bench) -> Result<Findings, Fault> {
             through.push(seen[1][index]);
         }
     }
-    for ((name, added), through) in names.into_iter().zip(added).zip(through) {
+    for (name, through) in names.into_iter().zip(through) {
         findings.note(&name.replace("added", "through_the_service"), median(&through));
-        findings.rounds(name, added);
     }
-    Ok(findings)
+    Ok(added)
 }
 
 fn percentiles(seen: &Seen) -> [f64; 4] {

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use syft_endpoints::{
-    domain::{Document, EndpointChange, EndpointId, NewEndpoint, Policy, PolicyId},
+    domain::{Document, EndpointChange, EndpointRef, NewEndpoint, NewPolicy},
     error::{Error, Part, Resource},
 };
 
@@ -11,16 +11,12 @@ use crate::support::{
     on_both,
 };
 
-fn policy(slug: &str, name: &str) -> Policy {
-    Policy {
-        id: PolicyId::new(),
-        endpoint_id: EndpointId::new(),
-        endpoint_slug: slug.to_owned(),
+fn policy(slug: &str, name: &str) -> NewPolicy {
+    NewPolicy {
+        endpoint: EndpointRef::Slug(slug.to_owned()),
         name: name.to_owned(),
         policy_type: "access".to_owned(),
         configuration: json!({"allowed_users": ["*"]}).as_object().unwrap().clone(),
-        created_at: time::OffsetDateTime::UNIX_EPOCH,
-        updated_at: time::OffsetDateTime::UNIX_EPOCH,
     }
 }
 

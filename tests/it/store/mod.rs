@@ -5,6 +5,7 @@ mod catalog;
 mod changes;
 mod counters;
 mod crowds;
+mod edits;
 mod leases;
 mod migrations;
 mod records;

@@ -4,8 +4,11 @@ pub mod certificates;
 #[cfg(feature = "otlp")]
 pub mod collector;
 pub mod database;
+pub mod hub;
 pub mod peer;
 pub mod process;
+pub mod raw_http;
+pub mod rest;
 pub mod rig;
 pub mod space;
 pub mod tenants;

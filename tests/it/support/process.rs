@@ -54,8 +54,11 @@ impl Process {
     }
 
     pub async fn admin(&self) -> Clients {
-        let channel = Channel::from_shared(self.server.clone()).unwrap().connect().await.unwrap();
-        clients(channel, &[("authorization", &format!("Bearer {ADMIN_KEY}"))])
+        clients(self.channel().await, &[("authorization", &format!("Bearer {ADMIN_KEY}"))])
+    }
+
+    pub async fn channel(&self) -> Channel {
+        Channel::from_shared(self.server.clone()).unwrap().connect().await.unwrap()
     }
 
     /// kill -9.

@@ -45,7 +45,7 @@ pub async fn call_with(
     grpc.ready().await.unwrap();
     let mut request = Request::new(tokio_stream::once(message));
     for (name, value) in metadata {
-        request.metadata_mut().insert(*name, value.parse().unwrap());
+        request.metadata_mut().append(*name, value.parse().unwrap());
     }
     let path = format!("/syft.space.v1.{method}").parse().unwrap();
     let answered = async {

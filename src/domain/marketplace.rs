@@ -1,0 +1,53 @@
+//! Marketplaces: SyftHubs on which an owner has an account.
+
+use secrecy::SecretString;
+use time::OffsetDateTime;
+
+use super::MarketplaceId;
+
+/// An account on a SyftHub. The hub issues tokens for whoever wants to query the account's endpoints.
+#[derive(Debug, Clone)]
+pub struct Marketplace {
+    pub id: MarketplaceId,
+    pub name: String,
+    /// The account's name, lower-cased: the audience of tokens for its endpoints.
+    pub username: String,
+    /// Where the hub is, without a slash at the end.
+    pub url: String,
+    /// What newer hubs call this space; an audience too.
+    pub satellite_id: Option<String>,
+    /// What the hub's tokens call their issuer, besides its URL.
+    pub issuers: Vec<String>,
+    /// The account's e-mail address; empty until the hub has said.
+    pub email: String,
+    /// The account's API token.
+    pub api_token: SecretString,
+    /// Whether it speaks for the owner. One of a tenant's marketplaces at most.
+    pub is_default: bool,
+    pub is_active: bool,
+    pub created_at: OffsetDateTime,
+    pub updated_at: OffsetDateTime,
+}
+
+/// A marketplace to be stored.
+#[derive(Debug, Clone)]
+pub struct NewMarketplace {
+    pub name: String,
+    pub username: String,
+    pub url: String,
+    pub issuers: Vec<String>,
+    pub api_token: SecretString,
+}
+
+impl Marketplace {
+    /// Whether a token for this audience is for the account.
+    pub fn is_audience(&self, audience: &str) -> bool {
+        self.username == audience || self.satellite_id.as_deref() == Some(audience)
+    }
+
+    /// Whether the hub's tokens name this issuer.
+    pub fn is_issuer(&self, issuer: &str) -> bool {
+        self.issuers.iter().any(|known| known == issuer)
+            || issuer.strip_suffix('/').unwrap_or(issuer) == self.url
+    }
+}

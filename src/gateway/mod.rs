@@ -1,0 +1,152 @@
+//! REST, for SyftHub and for clients of the Python Space: every route parses a request, calls an RPC of
+//! this service in the same process, and renders its answer. It knows no service: what a caller may do,
+//! what a value must be and what went wrong is decided behind the RPC, as for every other client.
+
+mod attachments;
+pub mod body;
+pub mod cors;
+mod docs;
+mod endpoints;
+mod front;
+mod keys;
+mod openapi;
+mod policies;
+mod problem;
+mod query;
+mod resources;
+mod route;
+mod status;
+mod tenants;
+
+use axum::{
+    Router,
+    extract::{RawPathParams, Request},
+    routing::{MethodFilter, MethodRouter, on},
+};
+use http::{Method, Response, StatusCode};
+use tonic::body::Body;
+use tonic_health::pb::health_client::HealthClient;
+use tower::util::BoxCloneSyncService;
+
+pub use front::Front;
+
+use crate::{
+    domain::{Access, Scope},
+    proto::{
+        access_service_client::AccessServiceClient, dataset_service_client::DatasetServiceClient,
+        endpoint_service_client::EndpointServiceClient, model_service_client::ModelServiceClient,
+        policy_service_client::PolicyServiceClient,
+    },
+};
+use problem::{Origin, Problem};
+use route::Route;
+
+/// Where every resource is.
+const BASE: &str = "/api/v1";
+
+/// The service's RPCs, without a socket.
+pub type Rpcs = BoxCloneSyncService<http::Request<Body>, Response<Body>, std::convert::Infallible>;
+
+/// A client of the service in its own process.
+#[derive(Clone)]
+pub struct Gateway {
+    rpcs: Rpcs,
+    /// Bytes of a request's body.
+    pub max_request_bytes: usize,
+    /// Bytes of an RPC's answer.
+    pub max_response_bytes: usize,
+}
+
+macro_rules! clients {
+    ($($name:ident: $client:ident),+) => {$(
+        fn $name(&self) -> $client<Rpcs> {
+            $client::new(self.rpcs.clone())
+                .max_decoding_message_size(self.max_response_bytes)
+                .max_encoding_message_size(self.max_request_bytes)
+        }
+    )+};
+}
+
+impl Gateway {
+    pub fn new(rpcs: Rpcs, max_request_bytes: usize, max_response_bytes: usize) -> Self {
+        Self { rpcs, max_request_bytes, max_response_bytes }
+    }
+
+    clients! {
+        endpoints: EndpointServiceClient,
+        datasets: DatasetServiceClient,
+        models: ModelServiceClient,
+        policies: PolicyServiceClient,
+        access: AccessServiceClient
+    }
+
+    fn health(&self) -> HealthClient<Rpcs> {
+        HealthClient::new(self.rpcs.clone())
+    }
+
+    /// Serves every route. Requests must have been let in, by what [`needs`] says.
+    pub fn router(self) -> Router {
+        let mut router = Router::new();
+        for route in routes() {
+            let served = self.clone().served(&route);
+            router = router.route(route.path, served.clone());
+            if let Some(other) = other_form(route.path) {
+                router = router.route(&other, served);
+            }
+        }
+        let not_found = || refused(StatusCode::NOT_FOUND, "Not Found");
+        let not_allowed = || refused(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed");
+        docs::routes(router, &routes()).fallback(not_found).method_not_allowed_fallback(not_allowed)
+    }
+
+    fn served(self, route: &Route) -> MethodRouter {
+        let filter = MethodFilter::try_from(route.method.clone()).unwrap_or(MethodFilter::POST);
+        let route = route.clone();
+        on(filter, move |params: RawPathParams, request: Request| {
+            let params = params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+            route.serve(self, params, request)
+        })
+    }
+}
+
+/// What a request needs; documents and health need nothing. An unknown path under the base needs a
+/// credential too: who has none learns nothing.
+pub fn needs(method: &Method, path: &str) -> Option<Access> {
+    let path = path.strip_prefix(BASE)?.trim_end_matches('/');
+    let is_query = *method == Method::POST && path.starts_with("/endpoints/");
+    let scope = match path {
+        "/health" => return None,
+        _ if is_query && path.ends_with("/query") => Scope::Query,
+        _ if path == "/tenants" || path.starts_with("/tenants/") => Scope::Admin,
+        _ => Scope::Manage,
+    };
+    Some(Access { scope, is_query: is_query && (path.ends_with("/query") || path.ends_with("/preview")) })
+}
+
+/// Everything that is served, as it is documented.
+fn routes() -> Vec<Route> {
+    let parts = [
+        endpoints::routes(),
+        query::routes(),
+        attachments::dataset_routes(),
+        attachments::model_routes(),
+        policies::routes(),
+        tenants::routes(),
+        keys::routes(),
+        status::routes(),
+    ];
+    parts.into_iter().flatten().collect()
+}
+
+/// The same path with a slash at its end, or without: both are answered directly.
+fn other_form(path: &str) -> Option<String> {
+    let within = path.strip_prefix(BASE)?;
+    Some(match within.strip_suffix('/') {
+        Some(bare) => format!("{BASE}{bare}"),
+        None => format!("{path}/"),
+    })
+}
+
+async fn refused(status: StatusCode, detail: &'static str) -> axum::response::Response {
+    Problem::Refused(status, detail.into()).response(&Origin::default())
+}

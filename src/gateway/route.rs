@@ -1,0 +1,256 @@
+//! A route: a method, a path, and a function from a request to an answer, whose types also make its part
+//! of the documentation.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Json,
+    body::{Body, to_bytes},
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use futures_util::future::{BoxFuture, FutureExt};
+use http::{Extensions, HeaderMap, HeaderName, Method, StatusCode, header::CONTENT_TYPE};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Serialize, de::DeserializeOwned};
+use tonic::metadata::MetadataMap;
+use uuid::Uuid;
+
+use super::{
+    Gateway,
+    body::{self, Shape, shape_of},
+    problem::{Origin, Problem},
+};
+use crate::domain::Caller;
+
+/// Longest time a body may take to arrive.
+const BODY_LIMIT: Duration = Duration::from_secs(60);
+/// Names one request on its way through several services; given back as it came.
+pub(super) const CORRELATION: HeaderName = HeaderName::from_static("x-correlation-id");
+/// Headers that an RPC gets to see.
+const PASSED_ON: [&str; 5] = ["traceparent", "tracestate", "baggage", "x-correlation-id", "grpc-timeout"];
+
+/// One method of one path.
+#[derive(Clone)]
+pub struct Route {
+    pub method: Method,
+    /// With parameters in braces.
+    pub path: &'static str,
+    pub summary: &'static str,
+    /// The schema of the body, when there is one.
+    pub body: Option<SchemaOf>,
+    /// Parameters after the `?` that are UUIDs, and what they do.
+    pub queries: &'static [(&'static str, &'static str)],
+    /// Of an answer that is no failure.
+    pub status: StatusCode,
+    pub answers: AnswersOf,
+    /// Statuses of its own failures; any route can fail with 401, 429, 500, 503 and 504 besides.
+    pub failures: &'static [u16],
+    handler: Handler,
+}
+
+/// Which route has answered, on the answer.
+#[derive(Clone, Copy)]
+pub(super) struct Served {
+    pub method: &'static str,
+    pub path: &'static str,
+}
+
+/// The schema of a type; its parts are filed in the generator.
+pub type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
+/// Schemas by type of content.
+pub type AnswersOf = fn(&mut SchemaGenerator) -> Vec<(&'static str, Schema)>;
+
+type Handler =
+    Arc<dyn Fn(Call, Bytes, StatusCode) -> BoxFuture<'static, Result<Response, Problem>> + Send + Sync>;
+
+/// A request that has been let in, apart from its body.
+pub struct Call {
+    pub gateway: Gateway,
+    headers: HeaderMap,
+    extensions: Extensions,
+    params: Arc<[(String, String)]>,
+    query: String,
+}
+
+/// What a route answers.
+pub trait Answer: Send {
+    fn response(self, status: StatusCode) -> Response;
+
+    fn schemas(generator: &mut SchemaGenerator) -> Vec<(&'static str, Schema)>;
+}
+
+impl<T: Serialize + JsonSchema + Send> Answer for T {
+    fn response(self, status: StatusCode) -> Response {
+        (status, Json(self)).into_response()
+    }
+
+    fn schemas(generator: &mut SchemaGenerator) -> Vec<(&'static str, Schema)> {
+        vec![("application/json", generator.subschema_for::<T>())]
+    }
+}
+
+impl Route {
+    /// A route without a body.
+    pub fn new<A, F>(method: Method, path: &'static str, handler: fn(Call) -> F) -> Self
+    where
+        A: Answer,
+        F: Future<Output = Result<A, Problem>> + Send + 'static,
+    {
+        let handler: Handler = Arc::new(move |call, _body, status| {
+            handler(call).map(move |answer| Ok(answer?.response(status))).boxed()
+        });
+        Self::with(method, path, A::schemas, handler)
+    }
+
+    /// A route that reads a JSON object.
+    pub fn reading<B, A, F>(method: Method, path: &'static str, handler: fn(Call, B) -> F) -> Self
+    where
+        B: DeserializeOwned + JsonSchema + Send + 'static,
+        A: Answer,
+        F: Future<Output = Result<A, Problem>> + Send + 'static,
+    {
+        let shape: Shape = shape_of::<B>();
+        let handler: Handler =
+            Arc::new(move |call, bytes, status| match body::read(&shape, &bytes, is_json(&call.headers)) {
+                Ok(read) => handler(call, read).map(move |answer| Ok(answer?.response(status))).boxed(),
+                Err(violations) => std::future::ready(Err(violations.into())).boxed(),
+            });
+        Self {
+            body: Some(SchemaGenerator::subschema_for::<B>),
+            ..Self::with(method, path, A::schemas, handler)
+        }
+    }
+
+    fn with(method: Method, path: &'static str, answers: AnswersOf, handler: Handler) -> Self {
+        let (status, failures) = (StatusCode::OK, &[] as &[u16]);
+        Self { method, path, summary: "", body: None, queries: &[], status, answers, failures, handler }
+    }
+
+    /// What it does, in a sentence.
+    #[must_use]
+    pub fn says(self, summary: &'static str) -> Self {
+        Self { summary, ..self }
+    }
+
+    /// Answers 201.
+    #[must_use]
+    pub fn creates(self) -> Self {
+        Self { status: StatusCode::CREATED, ..self }
+    }
+
+    #[must_use]
+    pub fn fails(self, failures: &'static [u16]) -> Self {
+        Self { failures, ..self }
+    }
+
+    #[must_use]
+    pub fn queries(self, queries: &'static [(&'static str, &'static str)]) -> Self {
+        Self { queries, ..self }
+    }
+
+    /// Answers a request whose path fits.
+    pub(super) async fn serve(
+        self,
+        gateway: Gateway,
+        params: Vec<(String, String)>,
+        request: http::Request<Body>,
+    ) -> Response {
+        let (parts, body) = request.into_parts();
+        let correlation = parts.headers.get(CORRELATION).filter(|id| id.len() <= 128).cloned();
+        let params: Arc<[(String, String)]> = params.into();
+        let read = match self.body {
+            Some(_) => whole(body, gateway.max_request_bytes).await,
+            None => Ok(Bytes::new()),
+        };
+        let query = parts.uri.query().unwrap_or_default().to_owned();
+        let call = Call {
+            gateway,
+            headers: parts.headers,
+            extensions: parts.extensions,
+            params: params.clone(),
+            query,
+        };
+        let bytes = read.as_ref().ok().cloned().unwrap_or_default();
+        let answered = match read {
+            Ok(read) => (self.handler)(call, read, self.status).await,
+            Err(problem) => Err(problem),
+        };
+        let origin = Origin { params: &params, body: &bytes };
+        let mut response = answered.unwrap_or_else(|problem| problem.response(&origin));
+        response.extensions_mut().insert(Served { method: name_of(&self.method), path: self.path });
+        if let Some(correlation) = correlation {
+            response.headers_mut().insert(CORRELATION, correlation);
+        }
+        response
+    }
+}
+
+impl Call {
+    /// A parameter of the path.
+    pub fn param(&self, name: &str) -> String {
+        let found = self.params.iter().find(|(known, _)| known == name);
+        found.map(|(_, value)| value.clone()).unwrap_or_default()
+    }
+
+    /// A parameter of the path that is a UUID.
+    ///
+    /// # Errors
+    /// 422.
+    pub fn id(&self, name: &str) -> Result<Uuid, Problem> {
+        Ok(body::read_text(&Shape::Uuid, &self.param(name), vec!["path".into(), name.into()])?)
+    }
+
+    /// A parameter after the `?` that is a UUID; `None` when it is not there.
+    ///
+    /// # Errors
+    /// 422.
+    pub fn query_id(&self, name: &str) -> Result<Option<Uuid>, Problem> {
+        let found = url::form_urlencoded::parse(self.query.as_bytes()).find(|(known, _)| known == name);
+        let read = |(_, value): (_, std::borrow::Cow<'_, str>)| {
+            body::read_text(&Shape::Uuid, &value, vec!["query".into(), name.into()])
+        };
+        Ok(found.map(read).transpose()?)
+    }
+
+    /// An RPC's request, on behalf of the same caller.
+    pub fn asks<T>(&self, message: T) -> tonic::Request<T> {
+        let mut passed_on = HeaderMap::new();
+        for name in PASSED_ON {
+            if let Some(value) = self.headers.get(name) {
+                passed_on.insert(HeaderName::from_static(name), value.clone());
+            }
+        }
+        let mut extensions = Extensions::new();
+        if let Some(caller) = self.extensions.get::<Caller>() {
+            extensions.insert(caller.clone());
+        }
+        tonic::Request::from_parts(MetadataMap::from_headers(passed_on), extensions, message)
+    }
+}
+
+async fn whole(body: Body, limit: usize) -> Result<Bytes, Problem> {
+    let late = Problem::Refused(StatusCode::REQUEST_TIMEOUT, "The body did not arrive in time".into());
+    let read = tokio::time::timeout(BODY_LIMIT, to_bytes(body, limit)).await.map_err(|_| late)?;
+    let refused = "The body is too large, or broke off";
+    read.map_err(|_| Problem::Refused(StatusCode::PAYLOAD_TOO_LARGE, refused.into()))
+}
+
+/// The name of a method that routes have.
+fn name_of(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        _ => "other",
+    }
+}
+
+/// A body without a type is taken for JSON, as by FastAPI.
+fn is_json(headers: &HeaderMap) -> bool {
+    let Some(kind) = headers.get(CONTENT_TYPE) else { return true };
+    let kind = kind.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim().to_lowercase();
+    let subtype = kind.strip_prefix("application/");
+    subtype.is_some_and(|subtype| subtype == "json" || subtype.ends_with("+json"))
+}

@@ -1,0 +1,229 @@
+//! Marketplaces: accounts on SyftHubs, with their credentials sealed.
+
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, IntoActiveModel, QueryFilter,
+    QueryOrder, Select, sea_query::Expr,
+};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+
+use super::{
+    Store, attachments,
+    entities::{Texts, marketplace},
+    fault, now,
+    seal::Owner,
+};
+use crate::{
+    domain::{Configuration, Marketplace, MarketplaceId, NewMarketplace, TenantId},
+    error::{Error, Resource},
+};
+
+/// The sealed field of a credential.
+const API_TOKEN: &str = "api_token";
+
+impl Store {
+    /// The tenant's active marketplaces, oldest first.
+    ///
+    /// # Errors
+    /// `StoreUnavailable`; `Internal` when a credential does not open.
+    pub async fn active_marketplaces(&self, tenant: TenantId) -> Result<Vec<Marketplace>, Error> {
+        let find = of(tenant).filter(marketplace::Column::IsActive.eq(true));
+        let rows = find.order_by_asc(marketplace::Column::Id).all(self.reader()).await?;
+        rows.into_iter().map(|row| self.open_marketplace(tenant, row)).collect()
+    }
+
+    /// Makes the configured marketplace of a tenant its default one: the row of its URL if there is one,
+    /// which becomes active. What was configured before is active no longer. Writes nothing when all is
+    /// as it should be, so any number of replicas start with it.
+    ///
+    /// # Errors
+    /// `StoreUnavailable`.
+    pub async fn configure_marketplace(
+        &self,
+        tenant: TenantId,
+        new: Option<NewMarketplace>,
+    ) -> Result<(), Error> {
+        if self.is_configured(tenant, new.as_ref()).await? {
+            return Ok(());
+        }
+        match self.reconfigure(tenant, new.clone()).await {
+            // Another replica has just inserted it.
+            Err(Error::AlreadyExists(..)) => self.reconfigure(tenant, new).await,
+            done => done,
+        }
+    }
+
+    /// Notes the account's e-mail address.
+    ///
+    /// # Errors
+    /// `StoreUnavailable`.
+    pub async fn set_marketplace_email(
+        &self,
+        tenant: TenantId,
+        id: MarketplaceId,
+        email: String,
+    ) -> Result<(), Error> {
+        self.change(move |txn| {
+            Box::pin(async move {
+                marketplace::Entity::update_many()
+                    .col_expr(marketplace::Column::Email, Expr::value(email))
+                    .col_expr(marketplace::Column::UpdatedAt, Expr::value(now()))
+                    .filter(marketplace::Column::TenantId.eq(tenant.0))
+                    .filter(marketplace::Column::Id.eq(id.0))
+                    .exec(txn)
+                    .await?;
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    async fn is_configured(&self, tenant: TenantId, new: Option<&NewMarketplace>) -> Result<bool, Error> {
+        let rows = configured(tenant).all(self.reader()).await?;
+        let same = |row: marketplace::Model, new: &NewMarketplace| {
+            // One that does not open is written anew.
+            self.open_marketplace(tenant, row).is_ok_and(|stored| {
+                stored.is_default
+                    && stored.is_active
+                    && stored.url == new.url
+                    && stored.name == new.name
+                    && stored.username == new.username
+                    && stored.issuers == new.issuers
+                    && stored.api_token.expose_secret() == new.api_token.expose_secret()
+            })
+        };
+        Ok(rows.len() == usize::from(new.is_some())
+            && rows.into_iter().zip(new).all(|(row, new)| same(row, new)))
+    }
+
+    async fn reconfigure(&self, tenant: TenantId, new: Option<NewMarketplace>) -> Result<(), Error> {
+        let store = self.clone();
+        self.change(move |txn| {
+            Box::pin(async move {
+                for row in configured(tenant).all(txn).await? {
+                    marketplace::Entity::update(retired(row)).exec(txn).await?;
+                }
+                match new {
+                    Some(new) => store.put_default(txn, tenant, new).await,
+                    None => Ok(()),
+                }
+            })
+        })
+        .await
+    }
+
+    async fn put_default(
+        &self,
+        txn: &DatabaseTransaction,
+        tenant: TenantId,
+        new: NewMarketplace,
+    ) -> Result<(), Error> {
+        marketplace::Entity::update_many()
+            .col_expr(marketplace::Column::IsDefault, Expr::value(false))
+            .filter(marketplace::Column::TenantId.eq(tenant.0))
+            .filter(marketplace::Column::IsDefault.eq(true))
+            .exec(txn)
+            .await?;
+        let url = new.url.clone();
+        match of(tenant).filter(marketplace::Column::Url.eq(&url)).one(txn).await? {
+            Some(found) => {
+                marketplace::Entity::update(self.changed(tenant, found, new)?).exec(txn).await?;
+            }
+            None => {
+                let inserted = marketplace::Entity::insert(self.fresh(tenant, new)?).exec(txn).await;
+                inserted.map_err(|e| fault::taken(e, Resource::Marketplace, &url))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn fresh(&self, tenant: TenantId, new: NewMarketplace) -> Result<marketplace::ActiveModel, Error> {
+        let id = MarketplaceId::new();
+        Ok(marketplace::ActiveModel {
+            id: Set(id.0),
+            tenant_id: Set(tenant.0),
+            credential: Set(self.sealed(Owner { tenant, row: id.0 }, &new.api_token)?),
+            name: Set(new.name),
+            username: Set(new.username),
+            url: Set(new.url),
+            satellite_id: Set(None),
+            issuers: Set(Texts(new.issuers)),
+            email: Set(String::new()),
+            is_configured: Set(true),
+            is_default: Set(true),
+            is_active: Set(true),
+            created_at: Set(now()),
+            updated_at: Set(now()),
+        })
+    }
+
+    fn changed(
+        &self,
+        tenant: TenantId,
+        found: marketplace::Model,
+        new: NewMarketplace,
+    ) -> Result<marketplace::ActiveModel, Error> {
+        let other_account = found.username != new.username;
+        let credential = self.sealed(Owner { tenant, row: found.id }, &new.api_token)?;
+        let mut row = found.into_active_model();
+        if other_account {
+            // What was known was known of the other one.
+            row.email = Set(String::new());
+            row.satellite_id = Set(None);
+        }
+        row.credential = Set(credential);
+        row.name = Set(new.name);
+        row.username = Set(new.username);
+        row.issuers = Set(Texts(new.issuers));
+        row.is_configured = Set(true);
+        row.is_default = Set(true);
+        row.is_active = Set(true);
+        row.updated_at = Set(now());
+        Ok(row)
+    }
+
+    fn sealed(&self, owner: Owner, api_token: &SecretString) -> Result<Value, Error> {
+        let token = Value::String(api_token.expose_secret().to_owned());
+        let mut credential = Configuration::from_iter([(API_TOKEN.to_owned(), token)]);
+        self.secrets().seal(owner, &[API_TOKEN], &mut credential)?;
+        Ok(Value::Object(credential))
+    }
+
+    fn open_marketplace(&self, tenant: TenantId, row: marketplace::Model) -> Result<Marketplace, Error> {
+        let mut credential = attachments::object(row.credential)?;
+        self.secrets().open(Owner { tenant, row: row.id }, &mut credential)?;
+        let api_token = credential.get(API_TOKEN).and_then(Value::as_str).unwrap_or_default();
+        Ok(Marketplace {
+            id: MarketplaceId(row.id),
+            api_token: api_token.to_owned().into(),
+            name: row.name,
+            username: row.username,
+            url: row.url,
+            satellite_id: row.satellite_id,
+            issuers: row.issuers.0,
+            email: row.email,
+            is_default: row.is_default,
+            is_active: row.is_active,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+        })
+    }
+}
+
+fn of(tenant: TenantId) -> Select<marketplace::Entity> {
+    marketplace::Entity::find().filter(marketplace::Column::TenantId.eq(tenant.0))
+}
+
+fn configured(tenant: TenantId) -> Select<marketplace::Entity> {
+    of(tenant).filter(marketplace::Column::IsConfigured.eq(true))
+}
+
+/// What the configuration names no longer.
+fn retired(row: marketplace::Model) -> marketplace::ActiveModel {
+    let mut row = row.into_active_model();
+    row.is_configured = Set(false);
+    row.is_default = Set(false);
+    row.is_active = Set(false);
+    row.updated_at = Set(now());
+    row
+}
