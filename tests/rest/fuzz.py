@@ -41,8 +41,13 @@ def main(server, buf, *options):
 def fill(space):
     """Creates what schemathesis.toml names, and returns the ids that it cannot know."""
     fill_searched(space)
-    found = {"KEPT_POLICY": space.create_policy("legal-qa", "access", allowed_users=["*"])}
     model = space.create_model("small", "extractive")
+    found = {
+        "DATASET": space.call("DatasetService/GetDataset", {"name": "law"})["dataset"]["id"],
+        "ENDPOINT": space.call("EndpointService/GetEndpoint", {"slug": "legal-qa"})["endpoint"]["id"],
+        "MODEL": model,
+        "POLICY": space.create_policy("legal-qa", "access", allowed_users=["*"]),
+    }
     for number in range(GONE):
         name, limited = f"gone-{number}", f"limited-{number}"
         space.create_dataset(name, "gone", {})
