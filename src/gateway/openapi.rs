@@ -109,7 +109,7 @@ fn responses(route: &Route, protected: bool, generator: &mut SchemaGenerator) ->
         failures.push(503);
     }
     if route.body.is_some() {
-        failures.extend([408, 413, 422]);
+        failures.extend([400, 408, 413, 422]);
     }
     failures.push(500);
     failures.sort_unstable();

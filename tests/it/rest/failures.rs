@@ -84,7 +84,7 @@ async fn too_many_and_too_large_are_told() {
     clients.asks("ask", upstream.address).await;
     let rest = Rest::admin(&space);
     let large = rest.query("ask", json!({"messages": "x".repeat(8000)})).await;
-    assert_eq!(large.status, 413);
+    assert_eq!(large.expect(413), json!({"detail": "The body is larger than 4096 bytes"}));
     let _running = clients.stream("ask").await.unwrap();
     let refused = rest.query("ask", question()).await;
     assert_eq!(refused.expect(429), json!({"detail": "Too many calls are running"}));
