@@ -20,8 +20,8 @@ pub struct Marketplace {
     pub issuers: Vec<String>,
     /// The account's e-mail address; empty until the hub has said.
     pub email: String,
-    /// The account's API token.
-    pub api_token: SecretString,
+    /// The account's API token; `None` when what is stored does not open with our keys.
+    pub api_token: Option<SecretString>,
     /// Whether it speaks for the owner. One of a tenant's marketplaces at most.
     pub is_default: bool,
     pub is_active: bool,

@@ -92,7 +92,9 @@ impl Hub {
         path: &str,
     ) -> Result<RequestBuilder, UpstreamError> {
         let request = self.request(method, marketplace, path)?;
-        Ok(request.bearer_auth(marketplace.api_token.expose_secret()))
+        let api_token = marketplace.api_token.as_ref();
+        let api_token = api_token.ok_or_else(|| UpstreamError::rejected("its credential is lost"))?;
+        Ok(request.bearer_auth(api_token.expose_secret()))
     }
 
     fn request(

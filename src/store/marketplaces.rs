@@ -25,7 +25,7 @@ impl Store {
     /// The tenant's active marketplaces, oldest first.
     ///
     /// # Errors
-    /// `StoreUnavailable`; `Internal` when a credential does not open.
+    /// `StoreUnavailable`.
     pub async fn active_marketplaces(&self, tenant: TenantId) -> Result<Vec<Marketplace>, Error> {
         let find = of(tenant).filter(marketplace::Column::IsActive.eq(true));
         let rows = find.order_by_asc(marketplace::Column::Id).all(self.reader()).await?;
@@ -81,15 +81,16 @@ impl Store {
     async fn is_configured(&self, tenant: TenantId, new: Option<&NewMarketplace>) -> Result<bool, Error> {
         let rows = configured(tenant).all(self.reader()).await?;
         let same = |row: marketplace::Model, new: &NewMarketplace| {
-            // One that does not open is written anew.
             self.open_marketplace(tenant, row).is_ok_and(|stored| {
+                // One whose credential does not open is written anew.
+                let api_token = stored.api_token.as_ref().map(ExposeSecret::expose_secret);
                 stored.is_default
                     && stored.is_active
                     && stored.url == new.url
                     && stored.name == new.name
                     && stored.username == new.username
                     && stored.issuers == new.issuers
-                    && stored.api_token.expose_secret() == new.api_token.expose_secret()
+                    && api_token == Some(new.api_token.expose_secret())
             })
         };
         Ok(rows.len() == usize::from(new.is_some())
@@ -191,11 +192,15 @@ impl Store {
 
     fn open_marketplace(&self, tenant: TenantId, row: marketplace::Model) -> Result<Marketplace, Error> {
         let mut credential = attachments::object(row.credential)?;
-        self.secrets().open(Owner { tenant, row: row.id }, &mut credential)?;
-        let api_token = credential.get(API_TOKEN).and_then(Value::as_str).unwrap_or_default();
+        let opened = self.secrets().open(Owner { tenant, row: row.id }, &mut credential);
+        if let Err(error) = &opened {
+            // It is not needed to know who the marketplace's account is, nor should it keep the owner out.
+            tracing::error!(cause = error.cause(), "a marketplace's credential does not open");
+        }
+        let api_token = credential.get(API_TOKEN).and_then(Value::as_str).filter(|_| opened.is_ok());
         Ok(Marketplace {
             id: MarketplaceId(row.id),
-            api_token: api_token.to_owned().into(),
+            api_token: api_token.map(|token| token.to_owned().into()),
             name: row.name,
             username: row.username,
             url: row.url,

@@ -235,6 +235,7 @@ fn contents() -> Vec<Row> {
         let twice = doubled(&claims("2"), claim, &second);
         rows.push(row(format!("{claim} twice"), sign(&header().to_string(), &twice, &RSA_PKCS1_SHA256, 0)));
     }
+    rows.push(row("of tomorrow", with_claims(json!({"iat": future, "exp": future + 60}))));
     let good = claims("2").to_string();
     let huge = good.replace(&format!("\"exp\":{}", at + 60), "\"exp\":1e400");
     for text in [

@@ -5,6 +5,7 @@ use serde_json::json;
 use syft_endpoints::{
     domain::NewMarketplace,
     proto::{CreateTenantRequest, Tenant},
+    store::{self, SecretBox, Store},
 };
 use tonic::Code;
 
@@ -50,6 +51,30 @@ on_both! {
         let refused = bearer(&known, &hub::token("2")).await.query("open").await.unwrap_err();
         assert_eq!(reason(&refused), "UNAUTHENTICATED");
         assert!(rows(&known.database).await.iter().all(|row| row.ends_with("; ")));
+    }
+
+    async fn a_credential_that_does_not_open_keeps_nobody_else_out(database: Database) {
+        let (hub, id) = (Hub::start().await, root(&database.store().await).await.id);
+        let other_keys = SecretBox::parse(&SecretBox::generate().unwrap()).unwrap();
+        let config = store::Config { url: database.url.clone(), ..store::Config::default() };
+        let other = Store::connect(config, other_keys).await.unwrap();
+        other.configure_marketplace(id, Some(account(&hub))).await.unwrap();
+        let space = Space::start(database).await;
+        // Nothing is configured here, and what was is active no longer.
+        let sql = "UPDATE marketplaces SET is_active = TRUE, is_default = TRUE";
+        space.database.raw().await.execute_unprepared(sql).await.unwrap();
+        let mut owner = space.admin().await;
+        furnish(&mut owner).await;
+        owner.query("open").await.unwrap();
+        let refused = bearer(&space, &hub::token("2")).await.query("open").await.unwrap_err();
+        assert_eq!(reason(&refused), "HUB_REJECTED", "{refused:?}");
+        // Configured anew, it is sealed with our own.
+        let database = space.stop().await;
+        let url = hub.url();
+        let marketplace =
+            [("hub.url", url.as_str()), ("hub.username", hub::OWNER), ("hub.api_token", hub::API_TOKEN)];
+        let space = Space::configured(database, &marketplace).await;
+        bearer(&space, &hub::token("2")).await.query("open").await.unwrap();
     }
 
     async fn replicas_that_start_together_store_one(database: Database) {
