@@ -45,7 +45,7 @@ pub enum Error {
     #[error("{part} {fault}")]
     Upstream { part: Part, fault: UpstreamError },
     /// The caller's marketplace could not say who it is; or it refuses us, and the owner must act.
-    #[error("The marketplace {0}")]
+    #[error("{}", AtHub(.0))]
     Hub(UpstreamError),
     /// Sign in at the marketplace.
     #[error("Guests may query only endpoints without policies: sign in at the marketplace")]
@@ -348,5 +348,19 @@ impl fmt::Display for Listed<'_> {
             write!(f, "{separator}{}: {}", violation.field, violation.message)?;
         }
         Ok(())
+    }
+}
+
+/// A marketplace's fault in words. "It" that is refused is the space.
+struct AtHub<'a>(&'a UpstreamError);
+
+impl fmt::Display for AtHub<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            fault @ UpstreamError::Unavailable { .. } => write!(f, "The marketplace {fault}"),
+            UpstreamError::Rejected { reason, .. } => {
+                write!(f, "The marketplace refuses this space: {reason}")
+            }
+        }
     }
 }

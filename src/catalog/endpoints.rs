@@ -41,8 +41,13 @@ impl Catalog {
     pub async fn create_endpoint(&self, tenant: &Tenant, draft: EndpointDraft) -> Result<Endpoint, Error> {
         let new = checked(draft)?;
         for (part, id) in [(Part::Dataset, new.dataset_id), (Part::Model, new.model_id)] {
-            if let Some(id) = id {
-                self.store.attachment_by_id(part, tenant.id, id).await?;
+            let Some(id) = id else { continue };
+            if let Err(missing) = self.store.attachment_by_id(part, tenant.id, id).await {
+                // A slug that is taken is told first: it is what the caller chose.
+                return match self.store.endpoint(tenant.id, &new.slug).await {
+                    Ok(taken) => Err(Error::AlreadyExists(Resource::Endpoint, taken.slug)),
+                    Err(_) => Err(missing),
+                };
             }
         }
         self.store.create_endpoint(tenant.id, new).await

@@ -20,7 +20,7 @@ mod tenants;
 
 use axum::{
     Router,
-    extract::{RawPathParams, Request},
+    extract::{RawPathParams, Request, rejection::RawPathParamsRejection},
     routing::{MethodFilter, MethodRouter, on},
 };
 use http::{Method, Response, StatusCode};
@@ -102,10 +102,15 @@ impl Gateway {
     fn served(self, route: &Route) -> MethodRouter {
         let filter = MethodFilter::try_from(route.method.clone()).unwrap_or(MethodFilter::POST);
         let route = route.clone();
-        on(filter, move |params: RawPathParams, request: Request| {
-            let params = params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-            route.serve(self, params, request)
-        })
+        on(
+            filter,
+            move |params: Result<RawPathParams, RawPathParamsRejection>, request: Request| async move {
+                // Nothing has a name that is no text.
+                let Ok(params) = params else { return refused(StatusCode::NOT_FOUND, "Not Found").await };
+                let params = params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+                route.serve(self, params, request).await
+            },
+        )
     }
 }
 

@@ -10,8 +10,8 @@ use super::{
     route::Route,
 };
 
-/// What any route that needs a credential can fail with.
-const COMMON: [u16; 5] = [401, 403, 429, 503, 504];
+/// What any route that needs a credential can fail with. A marketplace can refuse to tell whose a token is.
+const COMMON: [u16; 6] = [401, 403, 424, 429, 503, 504];
 const COMPONENTS: &str = "/components/schemas";
 
 /// The document of these routes.
@@ -109,7 +109,7 @@ fn responses(route: &Route, protected: bool, generator: &mut SchemaGenerator) ->
         failures.push(503);
     }
     if route.body.is_some() {
-        failures.extend([408, 413, 422]);
+        failures.extend([400, 408, 413, 422]);
     }
     failures.push(500);
     failures.sort_unstable();
@@ -135,7 +135,7 @@ fn says(status: u16) -> &'static str {
         409 => "Taken, or in use",
         413 => "Too large",
         422 => "Values break rules; all of them are listed",
-        424 => "What the endpoint uses refuses for good: its owner must act",
+        424 => "What the endpoint or the caller's token depends on refuses for good: the owner must act",
         429 => "Too many calls are running; Retry-After says when to come back",
         502 => "What the endpoint uses failed; asking again may help",
         503 => "Not now",

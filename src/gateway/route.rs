@@ -11,6 +11,7 @@ use axum::{
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt};
 use http::{Extensions, HeaderMap, HeaderName, Method, StatusCode, header::CONTENT_TYPE};
+use http_body_util::LengthLimitError;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Serialize, de::DeserializeOwned};
 use tonic::metadata::MetadataMap;
@@ -232,8 +233,13 @@ impl Call {
 async fn whole(body: Body, limit: usize) -> Result<Bytes, Problem> {
     let late = Problem::Refused(StatusCode::REQUEST_TIMEOUT, "The body did not arrive in time".into());
     let read = tokio::time::timeout(BODY_LIMIT, to_bytes(body, limit)).await.map_err(|_| late)?;
-    let refused = "The body is too large, or broke off";
-    read.map_err(|_| Problem::Refused(StatusCode::PAYLOAD_TOO_LARGE, refused.into()))
+    read.map_err(|error| match error.into_inner().is::<LengthLimitError>() {
+        true => {
+            let detail = format!("The body is larger than {limit} bytes");
+            Problem::Refused(StatusCode::PAYLOAD_TOO_LARGE, detail.into())
+        }
+        false => Problem::Refused(StatusCode::BAD_REQUEST, "The body broke off".into()),
+    })
 }
 
 /// The name of a method that routes have.

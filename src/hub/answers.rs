@@ -99,7 +99,7 @@ impl Verdict {
         }
         match answer.error.as_deref() {
             // We have looked at the audience: it is for the account that we are said to have.
-            Some("audience_mismatch") => Err(UpstreamError::rejected("our credential is another account's")),
+            Some("audience_mismatch") => Err(UpstreamError::rejected("its credential is another account's")),
             Some("idp_not_configured") => Err(UpstreamError::unavailable("it has no keys of use")),
             _ => Ok(Self::Bad),
         }

@@ -138,7 +138,7 @@ impl Satellites {
         let Some(marketplace) = unknown else { return Ok(()) };
         let profile = self.hub.profile(marketplace).await.map_err(Error::Hub)?;
         if profile.username.to_lowercase() != marketplace.username {
-            return Err(Error::Hub(UpstreamError::rejected("our credential is another account's")));
+            return Err(Error::Hub(UpstreamError::rejected("its credential is another account's")));
         }
         let email = rules::email("", &profile.email);
         let email = email.map_err(|_| Error::Hub(UpstreamError::unavailable("it has no e-mail address")))?;

@@ -16,6 +16,8 @@ pub use shape::Shape;
 
 use lax::Loc;
 
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// One violation, as FastAPI writes it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Violation {
@@ -103,6 +105,8 @@ fn checked<T: DeserializeOwned>(
 }
 
 fn parse(bytes: &[u8]) -> Result<Value, Violation> {
+    // Some editors begin every file with it; Python passes over it.
+    let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
     serde_json::from_slice(bytes).map_err(|error| {
         let lines = bytes.split_inclusive(|byte| *byte == b'\n').take(error.line().saturating_sub(1));
         let offset = lines.map(<[u8]>::len).sum::<usize>() + error.column().saturating_sub(1);

@@ -80,8 +80,6 @@ impl Events {
                 }
             }
         }
-        // More may be ready already.
-        cx.waker().wake_by_ref();
         false
     }
 

@@ -17,6 +17,8 @@ on_both! {
         insta::assert_json_snapshot!("endpoint_made", settled(made));
         let taken = rest.post("/api/v1/endpoints/", new).await.expect(409);
         assert_eq!(taken, json!({"detail": "Endpoint 'new-one' already exists"}));
+        let lost = json!({"name": "New", "slug": "new-one", "model_id": "0197b9e4-0000-7000-8000-000000000000"});
+        assert_eq!(rest.post("/api/v1/endpoints/", lost).await.expect(409), taken, "the slug is told first");
         rest.post("/api/v1/policies", json!({"name": "p", "policy_type": "access", "configuration": {},
             "endpoint_id": rest.get("/api/v1/endpoints/new-one").await.expect(200)["id"]})).await.expect(201);
         insta::assert_json_snapshot!("endpoint_shown", settled(rest.get("/api/v1/endpoints/new-one").await.expect(200)));

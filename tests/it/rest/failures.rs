@@ -84,7 +84,7 @@ async fn too_many_and_too_large_are_told() {
     clients.asks("ask", upstream.address).await;
     let rest = Rest::admin(&space);
     let large = rest.query("ask", json!({"messages": "x".repeat(8000)})).await;
-    assert_eq!(large.status, 413);
+    assert_eq!(large.expect(413), json!({"detail": "The body is larger than 4096 bytes"}));
     let _running = clients.stream("ask").await.unwrap();
     let refused = rest.query("ask", question()).await;
     assert_eq!(refused.expect(429), json!({"detail": "Too many calls are running"}));
@@ -97,6 +97,8 @@ async fn unknown_paths_and_methods_are_told() {
     let rest = Rest::admin(&space);
     assert_eq!(rest.get("/api/v1/no/such").await.expect(404), json!({"detail": "Not Found"}));
     assert_eq!(rest.get("/no/such").await.expect(404), json!({"detail": "Not Found"}));
+    let no_text = rest.get("/api/v1/endpoints/%ff").await;
+    assert_eq!(no_text.expect(404), json!({"detail": "Not Found"}));
     let put = rest.call("PUT", "/api/v1/endpoints/", None).await;
     assert_eq!(put.expect(405), json!({"detail": "Method Not Allowed"}));
     let mut allowed: Vec<&str> = put.header("allow").split(',').collect();

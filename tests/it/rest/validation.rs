@@ -82,6 +82,10 @@ async fn values_are_taken_as_they_are_meant() {
         "stream": 0, "max_tokens": 7.0, "unknown": [1]});
     let found = rest.query("docs", query).await.expect(200);
     assert_eq!(found["references"]["documents"].as_array().unwrap().len(), 1);
+    let marked = "\u{feff}{\"messages\": \"dogs\"}";
+    let request =
+        rest.request(Method::POST, "/api/v1/endpoints/docs/query").header("content-type", "application/json");
+    rest.send(request.body(marked)).await.expect(200);
     // There is no upper bound on what one may ask for.
     let all = json!({"messages": "dogs", "limit": 1e15, "similarity_threshold": 0});
     assert_eq!(

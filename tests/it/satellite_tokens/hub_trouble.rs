@@ -10,6 +10,7 @@ use crate::support::{
     database::Database,
     eventually,
     hub::{self, Fault, Hub},
+    rest::{self, Rest},
     space::reason,
 };
 
@@ -157,4 +158,28 @@ async fn a_hub_that_is_gone() {
     let refused =
         bearer(&space, &hub::signed(&hub::header(), &old, 0)).await.query("open").await.unwrap_err();
     assert_eq!(reason(&refused), "UNAUTHENTICATED", "what is old is old without the hub");
+}
+
+/// SyftHub repeats a 5xx and reads refusals from 403.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn over_rest_the_status_says_whose_fault_it_is() {
+    let hub = Hub::start().await;
+    let space = space(Database::sqlite(), &hub, &[]).await;
+    let ask = async |slug: &str, sub: &str| {
+        let credential = format!("Bearer {}", hub::token(sub));
+        let rest = Rest::with(&space, &[("authorization", &credential)]);
+        let answer = rest.query(slug, rest::question()).await;
+        (answer.status, answer.json()["detail"].as_str().unwrap_or_default().to_owned())
+    };
+    assert_eq!(ask("open", "2").await.0, 200);
+    let guests = "Guests may query only endpoints without policies: sign in at the marketplace";
+    assert_eq!(ask("guarded", "guest").await, (403, guests.to_owned()));
+    for (status, body, expected, said) in [
+        (401, "", 424, "The marketplace refuses this space: its credential was refused"),
+        (500, "", 503, "The marketplace is unavailable: it failed"),
+        (200, r#"{"valid": false}"#, 401, "A valid credential is required"),
+    ] {
+        hub.fail("verify", fault(status, body));
+        assert_eq!(ask("open", "2").await, (expected, said.to_owned()));
+    }
 }
