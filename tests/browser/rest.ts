@@ -102,11 +102,15 @@ export function restChecks({ server, key }: Settings): Checks {
       const abort = new AbortController();
       const question = { messages: "Go on", stream: true, max_tokens: 1_000_000 };
       const answer = await ask("endless", question, key, abort.signal);
-      for await (const data of events(answer)) {
-        equal(contentOf(data), "on ", "first piece");
-        break;
-      }
-      abort.abort();
+      const failure = await rejected(
+        (async () => {
+          for await (const data of events(answer)) {
+            equal(contentOf(data), "on ", "piece");
+            abort.abort();
+          }
+        })(),
+      );
+      equal((failure as Error).name, "AbortError", "failure");
       await control("GET", "hung-up");
     },
   };
@@ -116,8 +120,7 @@ export function restChecks({ server, key }: Settings): Checks {
 async function* events(answer: Response): AsyncGenerator<string> {
   equal(answer.status, 200, "status");
   let text = "";
-  // `preventCancel`, because only abort() is to end an answer here.
-  for await (const piece of answer.body!.pipeThrough(new TextDecoderStream()).values({ preventCancel: true })) {
+  for await (const piece of answer.body!.pipeThrough(new TextDecoderStream())) {
     const blocks = (text + piece).split("\n\n");
     text = blocks.pop() ?? "";
     for (const line of blocks.flatMap((block) => block.split("\n"))) {

@@ -22,6 +22,8 @@ README_SERVER = "http://127.0.0.1:8080"
 
 
 class Site(Handler):
+    # Chromium may read on after abort() for 5 s, or 16 KiB, in the hope to keep the connection.
+    hang_up_seconds = 15
     # Set by run.py, before the browser is started.
     folder: Path
     settings: dict

@@ -16,8 +16,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 # The longest that a piece waits for the one before to arrive.
 ARRIVE_SECONDS = 15
-# How long the server may go on with a model's answer that nobody reads.
-HANG_UP_SECONDS = 5
 # Between two pieces of the endless answer.
 PIECE_SECONDS = 0.02
 
@@ -37,10 +35,13 @@ def started_upstream(handler=None):
 
 
 class Handler(BaseHTTPRequestHandler):
+    # How long the server may go on with a model's answer that nobody reads.
+    hang_up_seconds = 5
+
     def do_GET(self):
         if self.path != "/hung-up":
             return self.answer(404)
-        return self.answer(204 if self.server.hung_up.wait(HANG_UP_SECONDS) else 504)
+        return self.answer(204 if self.server.hung_up.wait(self.hang_up_seconds) else 504)
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
