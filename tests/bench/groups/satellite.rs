@@ -19,7 +19,7 @@ use crate::{
     hub::AUDIENCE,
     process::{ADMIN_KEY, Process},
     report::Findings,
-    stats::{median, percentile},
+    stats::{median, percentile, percentile_ms},
 };
 
 /// New tokens of a round.
@@ -30,10 +30,11 @@ const FOLLOWED_WITHIN: Duration = Duration::from_secs(10);
 
 /// What one round saw, in nanoseconds.
 struct Round {
-    cold: Vec<u64>,
     warm: Vec<u64>,
-    /// The hub's own time for each new token.
-    hub: f64,
+    /// For each new token, less what the hub itself took for it.
+    cold: Vec<u64>,
+    /// That.
+    hub: Vec<u64>,
 }
 
 /// The part of the service that knows callers, and the hub that it asks.
@@ -53,9 +54,9 @@ pub async fn run(bench: &Bench) -> Result<Findings, Fault> {
     for _ in 0..bench.rounds() {
         let round = space.round(bench.count(COLD)).await?;
         warm.push(percentile(&round.warm, 0.5) as f64 / 1e3);
-        cold.push((percentile(&round.cold, 0.5) as f64 - round.hub) / 1e6);
-        slow.push((percentile(&round.cold, 0.99) as f64 - round.hub) / 1e6);
-        hub.push(round.hub / 1e3);
+        cold.push(percentile_ms(&round.cold, 0.5));
+        slow.push(percentile_ms(&round.cold, 0.99));
+        hub.push(percentile(&round.hub, 0.5) as f64 / 1e3);
     }
     space.stop().await;
     let mut findings = Findings::default();
@@ -101,23 +102,22 @@ impl Space {
     async fn round(&self, count: usize) -> Result<Round, Fault> {
         let tokens = self.told(&format!("/tokens/{count}")).await?;
         let tokens: Vec<&str> = tokens.lines().collect();
-        let (asked_before, spent_before) = self.verified().await?;
-        let (mut cold, mut warm) = (Vec::with_capacity(count), Vec::with_capacity(count * AGAIN));
+        let (mut times, mut warm) = (Vec::with_capacity(count), Vec::with_capacity(count * AGAIN));
         for token in &tokens {
-            cold.push(self.identify(token).await?);
+            times.push(self.identify(token).await?);
         }
-        let (asked, spent) = self.verified().await?;
+        let hub = self.verified().await?;
         for _ in 0..AGAIN {
             for token in &tokens {
                 warm.push(self.identify(token).await?);
             }
         }
-        let (asked_after, _) = self.verified().await?;
-        let asked = (asked - asked_before, asked_after - asked);
-        if asked != (u64::try_from(count)?, 0) {
+        let asked = (hub.len(), self.verified().await?.len());
+        if asked != (count, 0) {
             return Err(format!("for {count} new tokens the hub was asked {asked:?} times").into());
         }
-        Ok(Round { cold, warm, hub: (spent - spent_before) as f64 / count as f64 })
+        let cold = times.iter().zip(&hub).map(|(took, hub)| took.saturating_sub(*hub)).collect();
+        Ok(Round { warm, cold, hub })
     }
 
     /// Nanoseconds until the bearer is known.
@@ -132,11 +132,10 @@ impl Space {
         Ok(u64::try_from(took.as_nanos())?)
     }
 
-    /// How many tokens the hub has been asked about, and nanoseconds that took it.
-    async fn verified(&self) -> Result<(u64, u64), Fault> {
+    /// What the hub itself has taken for each token it was asked about since the last time.
+    async fn verified(&self) -> Result<Vec<u64>, Fault> {
         let told = self.told("/verified").await?;
-        let (count, nanos) = told.split_once(' ').ok_or("the hub says nothing of its time")?;
-        Ok((count.parse()?, nanos.parse()?))
+        Ok(told.lines().map(str::parse).collect::<Result<_, _>>()?)
     }
 
     async fn told(&self, path: &str) -> Result<String, Fault> {
