@@ -145,9 +145,15 @@ where
         };
         let door = self.door.clone();
         async move {
-            let admitted = match door.admit(request.headers(), request.extensions(), access).await {
-                Ok(admitted) => admitted,
-                Err(error) => return Ok(status(error).into_http()),
+            let late = || Ok(status(Error::Ended(Ended::DeadlineExceeded)).into_http());
+            // A marketplace may have to be asked who it is.
+            let patience = deadline::parse(request.headers()).ok().flatten();
+            let patience = patience.map_or(CALL_LIMIT, |timeout| timeout.0.min(CALL_LIMIT));
+            let admission = door.admit(request.headers(), request.extensions(), access);
+            let admitted = match tokio::time::timeout(patience, admission).await {
+                Ok(Ok(admitted)) => admitted,
+                Ok(Err(error)) => return Ok(status(error).into_http()),
+                Err(_) => return late(),
             };
             request.extensions_mut().insert(admitted.caller.clone());
             if let Some(timeout) = admitted.timeout {
@@ -160,7 +166,6 @@ where
                 Some(timeout) => timeout.0.min(CALL_LIMIT),
                 None => CALL_LIMIT,
             };
-            let late = || Ok(status(Error::Ended(Ended::DeadlineExceeded)).into_http());
             tokio::time::timeout(limit, answer).await.unwrap_or_else(|_| late())
         }
         .boxed()

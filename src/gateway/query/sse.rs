@@ -16,7 +16,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
 use serde::Serialize;
 use tokio::time::{Instant, Sleep, sleep};
-use tonic::{Status, Streaming};
+use tonic::Status;
 
 use super::answer::Completed;
 use crate::{
@@ -26,15 +26,18 @@ use crate::{
 
 /// Silence after which a comment is sent, so that nobody between takes the connection for dead.
 const HEARTBEAT: Duration = Duration::from_secs(15);
+/// From the last words to the break: over HTTP/2 a reset stream loses what the connection still holds.
+const FAREWELL: Duration = Duration::from_millis(100);
 /// Bytes that are collected at most while more is ready.
 const CHUNK: usize = 16 << 10;
 
 /// The body of a streamed answer. Dropping it cancels the query.
-pub(super) struct Events {
-    answer: Streaming<StreamQueryResponse>,
+pub(super) struct Events<S> {
+    answer: S,
     /// Kept for the last event.
     references: Option<proto::References>,
-    heartbeat: Pin<Box<Sleep>>,
+    /// When to say something though there is nothing to say.
+    alarm: Pin<Box<Sleep>>,
     state: State,
 }
 
@@ -43,7 +46,6 @@ enum State {
     Streaming,
     /// The failure is told; it must leave before the body breaks.
     Failed,
-    Breaking,
     Ended,
 }
 
@@ -58,9 +60,9 @@ struct Piece<'a> {
     content: &'a str,
 }
 
-impl Events {
-    pub(super) fn new(answer: Streaming<StreamQueryResponse>) -> Self {
-        Self { answer, references: None, heartbeat: Box::pin(sleep(HEARTBEAT)), state: State::Streaming }
+impl<S: Stream<Item = Result<StreamQueryResponse, Status>> + Unpin> Events<S> {
+    pub(super) fn new(answer: S) -> Self {
+        Self { answer, references: None, alarm: Box::pin(sleep(HEARTBEAT)), state: State::Streaming }
     }
 
     /// Writes what is ready. `false`: more is to come.
@@ -96,19 +98,14 @@ impl Events {
     }
 }
 
-impl Stream for Events {
+impl<S: Stream<Item = Result<StreamQueryResponse, Status>> + Unpin> Stream for Events<S> {
     type Item = Result<Bytes, BrokenOff>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         match self.state {
             State::Streaming => {}
             State::Failed => {
-                // One turn for the connection to send what it holds.
-                self.state = State::Breaking;
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            State::Breaking => {
+                ready!(self.alarm.as_mut().poll(cx));
                 self.state = State::Ended;
                 return Poll::Ready(Some(Err(BrokenOff)));
             }
@@ -117,15 +114,15 @@ impl Stream for Events {
         let mut chunk = BytesMut::new();
         let ended = self.collect(cx, &mut chunk);
         if !chunk.is_empty() {
-            self.heartbeat.as_mut().reset(Instant::now() + HEARTBEAT);
+            let wait = if self.state == State::Failed { FAREWELL } else { HEARTBEAT };
+            self.alarm.as_mut().reset(Instant::now() + wait);
             return Poll::Ready(Some(Ok(chunk.freeze())));
         }
         if ended {
             return self.poll_next(cx);
         }
-        ready!(self.heartbeat.as_mut().poll(cx));
-        self.heartbeat.as_mut().reset(Instant::now() + HEARTBEAT);
-        cx.waker().wake_by_ref();
+        ready!(self.alarm.as_mut().poll(cx));
+        self.alarm.as_mut().reset(Instant::now() + HEARTBEAT);
         Poll::Ready(Some(Ok(Bytes::from_static(b": keep-alive\n\n"))))
     }
 }
@@ -173,5 +170,50 @@ impl Write for OneLine<'_> {
 
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::{StreamExt, stream};
+    use tokio::time::Instant;
+    use tonic::Status;
+
+    use super::{Events, FAREWELL, HEARTBEAT};
+    use crate::proto::{Delta, StreamQueryResponse, stream_query_response::Event};
+
+    fn delta(content: &str) -> Result<StreamQueryResponse, Status> {
+        Ok(StreamQueryResponse { event: Some(Event::Delta(Delta { content: content.to_owned() })) })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_is_filled_with_comments() {
+        let answer = stream::iter([delta("a")]).chain(stream::pending());
+        let (mut events, started) = (Events::new(answer), Instant::now());
+        assert_eq!(events.next().await.unwrap().unwrap(), "data: {\"content\":\"a\"}\n\n");
+        assert_eq!(started.elapsed().as_secs(), 0);
+        for comments in 1..=3 {
+            assert_eq!(events.next().await.unwrap().unwrap(), ": keep-alive\n\n");
+            assert_eq!(started.elapsed().as_secs(), HEARTBEAT.as_secs() * comments);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn last_words_have_time_to_leave() {
+        let answer = stream::iter([delta("a"), Err(Status::unavailable("is gone")), delta("never")]);
+        let mut events = Events::new(answer);
+        let words = events.next().await.unwrap().unwrap();
+        assert!(words.ends_with(b"event: error\ndata: {\"detail\":\"is gone\"}\n\n"), "{words:?}");
+        let said = Instant::now();
+        assert!(events.next().await.unwrap().is_err());
+        assert_eq!(said.elapsed().as_millis(), FAREWELL.as_millis());
+        assert!(events.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn what_is_ready_leaves_together() {
+        let answer = stream::iter([delta("a"), delta("b")]).chain(stream::pending());
+        let both = Events::new(answer).next().await.unwrap().unwrap();
+        assert_eq!(both, "data: {\"content\":\"a\"}\n\ndata: {\"content\":\"b\"}\n\n");
     }
 }

@@ -2,14 +2,20 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use futures_util::StreamExt;
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
+use tokio_util::task::TaskTracker;
 
 use super::{legal, settled};
 use crate::support::{
     database::Database,
     eventually,
     rest::{Rest, question},
+    space::ADMIN_KEY,
     upstream::{Step, Upstream, delta, head, raw, send},
 };
 
@@ -119,6 +125,37 @@ async fn a_failure_in_the_middle_is_told_and_breaks_the_body() {
     assert!(broken, "the body ended as if all were well: {text}");
     assert!(text.contains("event: error\ndata: {\"detail\":\"The model is unavailable"), "{text}");
     assert!(others.len() == 1 && !text.contains("[DONE]"), "{text}");
+}
+
+/// HTTP/2 resets the stream, and must not lose what was said before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failure_in_the_middle_is_told_over_http_2_too() {
+    let script = vec![
+        raw("HTTP/1.0 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"),
+        Step::Send(delta("half ").into_bytes()),
+    ];
+    let (space, _upstream) = legal(Database::sqlite(), Upstream::start(vec![script]).await).await;
+    let stream = tokio::net::TcpStream::connect(space.address).await.unwrap();
+    let (mut calls, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    let driver = TaskTracker::new();
+    driver.spawn(connection);
+    let request = http::Request::post(format!("{}/api/v1/endpoints/chat/query", space.url()))
+        .header("authorization", format!("Bearer {ADMIN_KEY}"))
+        .header("content-type", "application/json")
+        .body(Full::new(Bytes::from(streaming().to_string())))
+        .unwrap();
+    let mut body = calls.send_request(request).await.unwrap().into_body();
+    let (mut text, mut broken) = (String::new(), false);
+    while let Some(frame) = body.frame().await {
+        match frame {
+            Ok(frame) => text.push_str(std::str::from_utf8(&frame.into_data().unwrap()).unwrap()),
+            Err(_) => {
+                broken = true;
+                break;
+            }
+        }
+    }
+    assert!(broken && text.contains("event: error\ndata: {\"detail\""), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -183,3 +183,17 @@ async fn over_rest_the_status_says_whose_fault_it_is() {
         assert_eq!(ask("open", "2").await, (expected, said.to_owned()));
     }
 }
+
+/// Whoever waits for the hub waits no longer than the client does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_does_not_wait_longer_than_it_wants() {
+    let hub = Hub::start().await;
+    let space = space(Database::sqlite(), &hub, &[]).await;
+    hub.hold();
+    let (token, asked) = (format!("Bearer {}", hub::token("2")), Instant::now());
+    let hurried = Rest::with(&space, &[("authorization", &token), ("grpc-timeout", "300m")]);
+    hurried.query("open", rest::question()).await.expect(504);
+    assert!(asked.elapsed().as_secs() < 5, "{:?}", asked.elapsed());
+    hub.release();
+    Rest::with(&space, &[("authorization", &token)]).query("open", rest::question()).await.expect(200);
+}
