@@ -236,8 +236,11 @@ fn contents() -> Vec<Row> {
         rows.push(row(format!("{claim} twice"), sign(&header().to_string(), &twice, &RSA_PKCS1_SHA256, 0)));
     }
     rows.push(row("of tomorrow", with_claims(json!({"iat": future, "exp": future + 60}))));
-    let good = claims("2").to_string();
-    let huge = good.replace(&format!("\"exp\":{}", at + 60), "\"exp\":1e400");
+    let good = claims("2");
+    let exp = format!("\"exp\":{}", good["exp"]);
+    let good = good.to_string();
+    assert!(good.contains(&exp));
+    let huge = good.replace(&exp, "\"exp\":1e400");
     for text in [
         "",
         "[]",
