@@ -80,6 +80,8 @@ async fn the_page_brings_all_it_needs() {
         }
     }
     assert!(parts > 3, "{}", page.text);
-    assert!(rest.get("/docs/swagger-initializer.js").await.text.contains("/openapi.json"));
+    let settings = rest.get("/docs/swagger-initializer.js").await.text;
+    assert!(settings.contains("/openapi.json"));
+    assert!(settings.contains("\"validatorUrl\": \"none\""), "it would ask somebody else: {settings}");
     assert_eq!(rest.get("/docs/none.js").await.status, 404);
 }
