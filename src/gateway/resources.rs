@@ -7,7 +7,7 @@ use prost_types::{Struct, Timestamp};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use time::OffsetDateTime;
 
 use super::{problem::Problem, route::Call};
 use crate::proto::{Dataset, Endpoint, Model, from_struct};
@@ -78,12 +78,15 @@ impl From<&Endpoint> for ConnectedEndpoint {
     }
 }
 
-/// A moment in UTC, as RFC 3339 writes it.
+/// A moment in UTC, as RFC 3339 writes it, always to the microsecond: Python before 3.11 reads no other
+/// number of digits.
 pub fn moment(at: Option<Timestamp>) -> String {
     let at = at.unwrap_or_default();
     let nanos = i128::from(at.seconds) * 1_000_000_000 + i128::from(at.nanos);
     let at = OffsetDateTime::from_unix_timestamp_nanos(nanos).unwrap_or(OffsetDateTime::UNIX_EPOCH);
-    at.format(&Rfc3339).unwrap_or_default()
+    let (date, time, micros) = (at.date(), at.time(), at.microsecond());
+    let (hour, minute, second) = time.as_hms();
+    format!("{date}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z")
 }
 
 /// A configuration, or another object.
