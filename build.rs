@@ -5,7 +5,7 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use protox::prost::Message as _;
 
-const PROTOS: [&str; 7] = [
+const PROTOS: [&str; 8] = [
     "syft/space/v1/query.proto",
     "syft/space/v1/error_reason.proto",
     "syft/space/v1/endpoint_service.proto",
@@ -13,6 +13,7 @@ const PROTOS: [&str; 7] = [
     "syft/space/v1/model_service.proto",
     "syft/space/v1/policy_service.proto",
     "syft/space/v1/access_service.proto",
+    "syft/space/v1/marketplace_service.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -47,6 +47,12 @@ pub enum Error {
     /// The caller's marketplace could not say who it is; or it refuses us, and the owner must act.
     #[error("{}", AtHub(.0))]
     Hub(UpstreamError),
+    /// The marketplace refuses, in its own words; the owner must act.
+    #[error("The marketplace refuses: {0}")]
+    HubRefused(String),
+    /// Change the service's configuration instead.
+    #[error("Marketplace '{0}' is named by the service's configuration: change it there")]
+    MarketplaceConfigured(String),
     /// Sign in at the marketplace.
     #[error("Guests may query only endpoints without policies: sign in at the marketplace")]
     GuestNotAllowed,
@@ -256,6 +262,8 @@ impl Error {
             },
             Self::Hub(UpstreamError::Unavailable { .. }) => "HUB_UNAVAILABLE",
             Self::Hub(UpstreamError::Rejected { .. }) => "HUB_REJECTED",
+            Self::HubRefused(_) => "HUB_REJECTED",
+            Self::MarketplaceConfigured(_) => "MARKETPLACE_CONFIGURED",
             Self::GuestNotAllowed => "GUEST_NOT_ALLOWED",
             Self::StoreUnavailable(_) => "STORE_UNAVAILABLE",
             Self::Ended(Ended::DeadlineExceeded) => "DEADLINE_EXCEEDED",

@@ -10,13 +10,14 @@ use crate::store::Store;
 
 const INTERVAL: Duration = Duration::from_secs(2);
 /// The whole server, and each of its services.
-const SERVICES: [&str; 6] = [
+const SERVICES: [&str; 7] = [
     "",
     "syft.space.v1.EndpointService",
     "syft.space.v1.DatasetService",
     "syft.space.v1.ModelService",
     "syft.space.v1.PolicyService",
     "syft.space.v1.AccessService",
+    "syft.space.v1.MarketplaceService",
 ];
 
 /// Reports until `stop`, and NOT_SERVING then.

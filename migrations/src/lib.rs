@@ -10,6 +10,7 @@ mod m0002_documents;
 mod m0003_runtime;
 mod m0004_policy_index;
 mod m0005_marketplaces;
+mod m0006_listings;
 
 use sea_orm_migration::prelude::*;
 
@@ -27,6 +28,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0003_runtime::Migration),
             Box::new(m0004_policy_index::Migration),
             Box::new(m0005_marketplaces::Migration),
+            Box::new(m0006_listings::Migration),
         ]
     }
 }

@@ -63,6 +63,10 @@ fn bad_values(config: &Config) -> Vec<String> {
     for (key, checked) in named {
         problems.extend(checked.err().map(|violation| format!("{key} {}", violation.message)));
     }
+    if !config.public_url.is_empty() {
+        let checked = rules::origin("", &config.public_url);
+        problems.extend(checked.err().map(|violation| format!("public_url {}", violation.message)));
+    }
     if !(0.0..=1.0).contains(&config.traces.sample_ratio) {
         problems.push("traces.sample_ratio must be 0 to 1".to_owned());
     }

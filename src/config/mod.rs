@@ -29,6 +29,9 @@ pub struct Config {
     /// sealed. Empty: generated into the data folder; required with Postgres.
     #[serde(serialize_with = "hidden")]
     pub secret_key: SecretString,
+    /// The URL at which marketplaces' users reach this space, unless its owner has set another one: scheme,
+    /// host and port. Empty: none.
+    pub public_url: String,
     /// From the signal to stop until calls are refused, in milliseconds: what a balancer needs to notice.
     pub drain_delay_ms: u64,
     /// How long running calls may go on after that, in milliseconds.
@@ -52,12 +55,13 @@ pub struct Config {
 pub struct Problems(pub Vec<String>);
 
 /// Names that the service's predecessor knows, and short ones, with the keys they stand for.
-const ALIASES: [(&str, &str); 7] = [
+const ALIASES: [(&str, &str); 8] = [
     ("SYFT_DATABASE_URL", "store.url"),
     ("SYFT_LISTEN", "server.listen"),
     ("SYFT_OWNER_EMAIL", "identity.owner_email"),
     ("SYFT_ENABLE_MULTI_TENANCY", "identity.enable_multi_tenancy"),
     ("SYFT_DEFAULT_TENANT_NAME", "identity.default_tenant_name"),
+    ("SYFT_DEFAULT_MARKETPLACE_URL", "hub.default_url"),
     ("SYFT_LOG_LEVEL", "log.level"),
     ("SYFT_LOG_JSON", "log.json"),
 ];
@@ -68,6 +72,7 @@ impl Default for Config {
             data_dir: default_data_dir(),
             admin_api_key: SecretString::default(),
             secret_key: SecretString::default(),
+            public_url: String::new(),
             drain_delay_ms: 0,
             drain_grace_ms: 30_000,
             server: server::Config::default(),

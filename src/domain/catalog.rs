@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
-use super::{ApiKeyId, AttachmentId, EndpointId, PolicyId, Scope};
+use super::{ApiKeyId, AttachmentId, EndpointId, Listing, PolicyId, Scope};
 
 /// A type's configuration, as JSON.
 pub type Configuration = Map<String, Value>;
@@ -21,7 +21,8 @@ pub struct Endpoint {
     pub response_type: ResponseType,
     pub published: bool,
     pub tags: Vec<String>,
-    pub published_to: Vec<String>,
+    /// How things stand on marketplaces; empty where it does not matter, as in plans.
+    pub listings: Vec<Listing>,
     pub created_at: OffsetDateTime,
     pub updated_at: OffsetDateTime,
 }

@@ -39,6 +39,8 @@ id! {
     ApiKeyId;
     /// A marketplace.
     MarketplaceId;
+    /// An endpoint on a marketplace.
+    ListingId;
     /// One query.
     QueryId;
 }

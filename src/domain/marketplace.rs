@@ -20,13 +20,26 @@ pub struct Marketplace {
     pub issuers: Vec<String>,
     /// The account's e-mail address; empty until the hub has said.
     pub email: String,
-    /// The account's API token; `None` when what is stored does not open with our keys.
-    pub api_token: Option<SecretString>,
+    /// How the account is entered; `None` when what is stored does not open with our keys.
+    pub credential: Option<Credential>,
+    /// Where the hub was last told that this space is.
+    pub announced_url: Option<String>,
+    /// Why it could not be told the last time that endpoints are alive; empty when it could.
+    pub report_error: String,
     /// Whether it speaks for the owner. One of a tenant's marketplaces at most.
     pub is_default: bool,
     pub is_active: bool,
+    /// Whether the service's configuration names it.
+    pub is_configured: bool,
     pub created_at: OffsetDateTime,
     pub updated_at: OffsetDateTime,
+}
+
+/// How an account is entered.
+#[derive(Debug, Clone)]
+pub enum Credential {
+    ApiToken(SecretString),
+    Password(SecretString),
 }
 
 /// A marketplace to be stored.
@@ -36,7 +49,9 @@ pub struct NewMarketplace {
     pub username: String,
     pub url: String,
     pub issuers: Vec<String>,
-    pub api_token: SecretString,
+    /// Empty when it is not known.
+    pub email: String,
+    pub credential: Credential,
 }
 
 impl Marketplace {

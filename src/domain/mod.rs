@@ -4,6 +4,7 @@ mod answer;
 mod caller;
 mod catalog;
 mod ids;
+mod listing;
 mod marketplace;
 mod query;
 pub mod rules;
@@ -19,6 +20,7 @@ pub use catalog::{
     EndpointChange, EndpointRef, Health, NewAttachment, NewEndpoint, NewPolicy, Policy, PolicyChange,
     ResponseType, TypeInfo,
 };
-pub use ids::{ApiKeyId, AttachmentId, EndpointId, MarketplaceId, PolicyId, QueryId, TenantId};
-pub use marketplace::{Marketplace, NewMarketplace};
+pub use ids::{ApiKeyId, AttachmentId, EndpointId, ListingId, MarketplaceId, PolicyId, QueryId, TenantId};
+pub use listing::{Listing, ListingState};
+pub use marketplace::{Credential, Marketplace, NewMarketplace};
 pub use query::{ChatOptions, Message, Query, QueryDraft, Role, SearchOptions, defaults};

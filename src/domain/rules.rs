@@ -119,6 +119,20 @@ pub fn can_be_stored(value: &str, max: usize) -> bool {
     value.len() <= max && !value.contains('\0')
 }
 
+/// The URL of a service that has a host to itself: scheme, host, and port if it is not the scheme's.
+/// Returned without a slash at the end.
+pub fn origin(field: &str, value: &str) -> Result<String, Violation> {
+    let value = text(field, value, 500)?;
+    let url = url::Url::parse(&value).ok().filter(|url| {
+        let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+        let anonymous = url.username().is_empty() && url.password().is_none();
+        matches!(url.scheme(), "http" | "https") && url.has_host() && bare && anonymous
+    });
+    let rule = "must be an http or https URL of scheme, host and port, as https://space.example.org";
+    let url = url.ok_or_else(|| violation(field, Rule::Pattern, rule))?;
+    Ok(url.as_str().trim_end_matches('/').to_owned())
+}
+
 /// An e-mail address, lower-cased.
 pub fn email(field: &str, value: &str) -> Result<String, Violation> {
     let value = text(field, value, 254)?.to_lowercase();

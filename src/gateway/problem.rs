@@ -246,6 +246,7 @@ fn http_status(reason: ErrorReason, code: Code) -> StatusCode {
         }
         Reason::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
         Reason::ClientGone => StatusCode::REQUEST_TIMEOUT,
+        Reason::MarketplaceConfigured => StatusCode::BAD_REQUEST,
         Reason::Internal => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }

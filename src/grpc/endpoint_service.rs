@@ -20,6 +20,27 @@ use crate::{
 
 #[tonic::async_trait]
 impl EndpointService for Api {
+    async fn publish_endpoint(
+        &self,
+        _request: Request<proto::PublishEndpointRequest>,
+    ) -> Result<Response<proto::PublishEndpointResponse>, Status> {
+        Err(Status::unimplemented("not written yet"))
+    }
+
+    async fn unpublish_endpoint(
+        &self,
+        _request: Request<proto::UnpublishEndpointRequest>,
+    ) -> Result<Response<proto::UnpublishEndpointResponse>, Status> {
+        Err(Status::unimplemented("not written yet"))
+    }
+
+    async fn sync_endpoints(
+        &self,
+        _request: Request<proto::SyncEndpointsRequest>,
+    ) -> Result<Response<proto::SyncEndpointsResponse>, Status> {
+        Err(Status::unimplemented("not written yet"))
+    }
+
     async fn create_endpoint(
         &self,
         request: Request<proto::CreateEndpointRequest>,
@@ -82,7 +103,7 @@ impl EndpointService for Api {
         let tenant = tenant(&request)?;
         let (slug, available) =
             self.catalog.check_slug(&tenant, &request.into_inner().slug).await.map_err(status)?;
-        Ok(Response::new(proto::CheckSlugResponse { slug, available }))
+        Ok(Response::new(proto::CheckSlugResponse { slug, available, marketplaces: Vec::new() }))
     }
 
     async fn query(

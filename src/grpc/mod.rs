@@ -7,6 +7,7 @@ mod dataset_service;
 mod deadline;
 mod endpoint_service;
 mod ingest;
+mod marketplace_service;
 mod model_service;
 mod observe;
 mod padding;
@@ -29,8 +30,8 @@ use crate::{
     pipeline::Pipeline,
     proto::{
         self, access_service_server::AccessServiceServer, dataset_service_server::DatasetServiceServer,
-        endpoint_service_server::EndpointServiceServer, model_service_server::ModelServiceServer,
-        policy_service_server::PolicyServiceServer,
+        endpoint_service_server::EndpointServiceServer, marketplace_service_server::MarketplaceServiceServer,
+        model_service_server::ModelServiceServer, policy_service_server::PolicyServiceServer,
     },
     telemetry::Metrics,
 };
@@ -92,6 +93,7 @@ pub fn routes(api: Api) -> Result<(Stack, HealthReporter), Cause> {
         .add_service(limited!(ModelServiceServer))
         .add_service(limited!(PolicyServiceServer))
         .add_service(limited!(AccessServiceServer))
+        .add_service(limited!(MarketplaceServiceServer))
         .add_service(health)
         .add_service(reflection().build_v1()?)
         // What grpcurl asks for up to its version 1.8.

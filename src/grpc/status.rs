@@ -100,9 +100,11 @@ fn code(error: &Error) -> Code {
         | Error::GuestNotAllowed => Code::PermissionDenied,
         Error::EndpointNotFound(_) | Error::NotFound(..) => Code::NotFound,
         Error::AlreadyExists(..) => Code::AlreadyExists,
-        Error::InUse { .. } | Error::ConfigurationInvalid(..) | Error::MultiTenancyDisabled => {
-            Code::FailedPrecondition
-        }
+        Error::InUse { .. }
+        | Error::ConfigurationInvalid(..)
+        | Error::MultiTenancyDisabled
+        | Error::HubRefused(_)
+        | Error::MarketplaceConfigured(_) => Code::FailedPrecondition,
         Error::Refused(refusal) if refusal.retry_after.is_some() => Code::ResourceExhausted,
         Error::Refused(_) => Code::PermissionDenied,
         Error::Overloaded { .. } => Code::ResourceExhausted,
@@ -216,6 +218,8 @@ mod tests {
             Error::MultiTenancyDisabled,
             Error::Hub(UpstreamError::unavailable("is gone").because("secret")),
             Error::Hub(UpstreamError::rejected("says no").because("secret")),
+            Error::HubRefused(name()),
+            Error::MarketplaceConfigured(name()),
             Error::GuestNotAllowed,
             Error::internal("secret"),
         ];
@@ -238,6 +242,6 @@ mod tests {
             assert_ne!(status.code(), tonic::Code::Unknown);
             assert!(!format!("{status:?}").contains("secret"), "{status:?}");
         }
-        assert_eq!(reasons.len(), 26, "a reason of the proto is never sent");
+        assert_eq!(reasons.len(), 27, "a reason of the proto is never sent");
     }
 }

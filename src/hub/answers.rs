@@ -38,7 +38,7 @@ pub enum Verdict {
 }
 
 /// An account.
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 pub struct Profile {
     pub username: String,
     pub email: String,

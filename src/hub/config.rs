@@ -3,7 +3,10 @@
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::{domain::NewMarketplace, upstream::parse_base_url};
+use crate::{
+    domain::{Credential, NewMarketplace},
+    upstream::parse_base_url,
+};
 
 /// The marketplace that a space starts with. Empty: none.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -20,6 +23,13 @@ pub struct Config {
     pub issuers: Vec<String>,
     /// How far the hub's clock may be from ours, in seconds.
     pub clock_leeway_s: u32,
+    /// Where the SyftHub is when an account is made or connected and no URL is said.
+    pub default_url: String,
+    /// How often hubs are told which published endpoints are alive, in milliseconds. They believe it for
+    /// three times as long.
+    pub report_interval_ms: u64,
+    /// Endpoints in one call that replaces all that an account lists: the hub's limit.
+    pub max_sync_endpoints: usize,
 }
 
 impl Default for Config {
@@ -30,6 +40,9 @@ impl Default for Config {
             api_token: SecretString::default(),
             issuers: vec!["https://hub.syft.com".to_owned()],
             clock_leeway_s: 5,
+            default_url: "https://syfthub.openmined.org".to_owned(),
+            report_interval_ms: 60_000,
+            max_sync_endpoints: 100,
         }
     }
 }
@@ -44,7 +57,8 @@ impl Config {
             username: self.username.to_lowercase(),
             url: url.as_str().trim_end_matches('/').to_owned(),
             issuers: self.issuers.clone(),
-            api_token: self.api_token.clone(),
+            email: String::new(),
+            credential: Credential::ApiToken(self.api_token.clone()),
         })
     }
 
@@ -68,6 +82,16 @@ impl Config {
         }
         if self.issuers.iter().any(String::is_empty) {
             problems.push("hub.issuers must not have an empty name".to_owned());
+        }
+        if !parse_base_url(&self.default_url).is_ok_and(|url| bare(&url)) {
+            problems.push("hub.default_url must be an http or https URL, without credentials".to_owned());
+        }
+        if !(100..=600_000).contains(&self.report_interval_ms) {
+            // Hubs believe no report for longer than half an hour.
+            problems.push("hub.report_interval_ms must be 100 to 600000".to_owned());
+        }
+        if !(1..=300).contains(&self.max_sync_endpoints) {
+            problems.push("hub.max_sync_endpoints must be 1 to 300".to_owned());
         }
         if self.clock_leeway_s > 60 {
             problems.push("hub.clock_leeway_s must be 0 to 60".to_owned());

@@ -4,8 +4,12 @@
 //! know what was asked for, and the owner must act; anything else that goes wrong is `Unavailable`.
 //! Nothing that the hub says reaches a caller or the log.
 
+mod accounts;
 mod answers;
 mod config;
+mod error;
+mod listings;
+mod publication;
 
 use std::time::Duration;
 
@@ -14,11 +18,15 @@ use secrecy::ExposeSecret;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
+pub use accounts::{Registered, Registration};
 pub use answers::{Key, Keys, Profile, Verdict};
 pub use config::Config;
+pub use error::HubError;
+pub use listings::Listed;
+pub use publication::{Connection, ListedPolicy, Liveness, Publication};
 
 use crate::{
-    domain::Marketplace,
+    domain::{Credential, Marketplace},
     error::{Cause, UpstreamError},
     upstream::{self, Upstream, parse_base_url},
 };
@@ -92,8 +100,9 @@ impl Hub {
         path: &str,
     ) -> Result<RequestBuilder, UpstreamError> {
         let request = self.request(method, marketplace, path)?;
-        let api_token = marketplace.api_token.as_ref();
-        let api_token = api_token.ok_or_else(|| UpstreamError::rejected("its credential is lost"))?;
+        let Some(Credential::ApiToken(api_token)) = &marketplace.credential else {
+            return Err(UpstreamError::rejected("its credential is lost"));
+        };
         Ok(request.bearer_auth(api_token.expose_secret()))
     }
 

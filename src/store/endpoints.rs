@@ -172,7 +172,6 @@ fn row(tenant: TenantId, new: NewEndpoint) -> endpoint::ActiveModel {
         response_type: Set(new.response_type.name().to_owned()),
         published: Set(new.published),
         tags: Set(Texts(new.tags)),
-        published_to: Set(Texts::default()),
         created_at: Set(now()),
         updated_at: Set(now()),
     }
@@ -211,7 +210,7 @@ impl From<endpoint::Model> for Endpoint {
             response_type: ResponseType::parse(&row.response_type).unwrap_or(ResponseType::Both),
             published: row.published,
             tags: row.tags.0,
-            published_to: row.published_to.0,
+            listings: Vec::new(),
             created_at: row.created_at,
             updated_at: row.updated_at,
         }

@@ -4,7 +4,7 @@ use sea_orm::{
     ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, IntoActiveModel, QueryFilter,
     QueryOrder, Select, sea_query::Expr,
 };
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use serde_json::Value;
 
 use super::{
@@ -14,12 +14,13 @@ use super::{
     seal::Owner,
 };
 use crate::{
-    domain::{Configuration, Marketplace, MarketplaceId, NewMarketplace, TenantId},
+    domain::{Configuration, Credential, Marketplace, MarketplaceId, NewMarketplace, TenantId},
     error::{Error, Resource},
 };
 
-/// The sealed field of a credential.
+/// The sealed fields of a credential: it has one of them.
 const API_TOKEN: &str = "api_token";
+const PASSWORD: &str = "password";
 
 impl Store {
     /// The tenant's active marketplaces, oldest first.
@@ -83,14 +84,14 @@ impl Store {
         let same = |row: marketplace::Model, new: &NewMarketplace| {
             self.open_marketplace(tenant, row).is_ok_and(|stored| {
                 // One whose credential does not open is written anew.
-                let api_token = stored.api_token.as_ref().map(ExposeSecret::expose_secret);
+                let credential = stored.credential.as_ref().map(field);
                 stored.is_default
                     && stored.is_active
                     && stored.url == new.url
                     && stored.name == new.name
                     && stored.username == new.username
                     && stored.issuers == new.issuers
-                    && api_token == Some(new.api_token.expose_secret())
+                    && credential == Some(field(&new.credential))
             })
         };
         Ok(rows.len() == usize::from(new.is_some())
@@ -143,13 +144,16 @@ impl Store {
         Ok(marketplace::ActiveModel {
             id: Set(id.0),
             tenant_id: Set(tenant.0),
-            credential: Set(self.sealed(Owner { tenant, row: id.0 }, &new.api_token)?),
+            credential: Set(self.sealed(Owner { tenant, row: id.0 }, &new.credential)?),
             name: Set(new.name),
             username: Set(new.username),
             url: Set(new.url),
             satellite_id: Set(None),
             issuers: Set(Texts(new.issuers)),
-            email: Set(String::new()),
+            email: Set(new.email),
+            announced_url: Set(None),
+            report_error: Set(String::new()),
+            removed_at: Set(None),
             is_configured: Set(true),
             is_default: Set(true),
             is_active: Set(true),
@@ -165,12 +169,13 @@ impl Store {
         new: NewMarketplace,
     ) -> Result<marketplace::ActiveModel, Error> {
         let other_account = found.username != new.username;
-        let credential = self.sealed(Owner { tenant, row: found.id }, &new.api_token)?;
+        let credential = self.sealed(Owner { tenant, row: found.id }, &new.credential)?;
         let mut row = found.into_active_model();
         if other_account {
             // What was known was known of the other one.
             row.email = Set(String::new());
             row.satellite_id = Set(None);
+            row.announced_url = Set(None);
         }
         row.credential = Set(credential);
         row.name = Set(new.name);
@@ -179,14 +184,15 @@ impl Store {
         row.is_configured = Set(true);
         row.is_default = Set(true);
         row.is_active = Set(true);
+        row.removed_at = Set(None);
         row.updated_at = Set(now());
         Ok(row)
     }
 
-    fn sealed(&self, owner: Owner, api_token: &SecretString) -> Result<Value, Error> {
-        let token = Value::String(api_token.expose_secret().to_owned());
-        let mut credential = Configuration::from_iter([(API_TOKEN.to_owned(), token)]);
-        self.secrets().seal(owner, &[API_TOKEN], &mut credential)?;
+    fn sealed(&self, owner: Owner, credential: &Credential) -> Result<Value, Error> {
+        let (name, secret) = field(credential);
+        let mut credential = Configuration::from_iter([(name.to_owned(), secret.into())]);
+        self.secrets().seal(owner, &[name], &mut credential)?;
         Ok(Value::Object(credential))
     }
 
@@ -197,10 +203,12 @@ impl Store {
             // It is not needed to know who the marketplace's account is, nor should it keep the owner out.
             tracing::error!(cause = error.cause(), "a marketplace's credential does not open");
         }
-        let api_token = credential.get(API_TOKEN).and_then(Value::as_str).filter(|_| opened.is_ok());
+        let secret = |name| Some(credential.get(name)?.as_str()?.to_owned().into());
+        let credential = secret(API_TOKEN).map(Credential::ApiToken);
+        let credential = credential.or_else(|| secret(PASSWORD).map(Credential::Password));
         Ok(Marketplace {
             id: MarketplaceId(row.id),
-            api_token: api_token.map(|token| token.to_owned().into()),
+            credential: credential.filter(|_| opened.is_ok()),
             name: row.name,
             username: row.username,
             url: row.url,
@@ -209,6 +217,9 @@ impl Store {
             email: row.email,
             is_default: row.is_default,
             is_active: row.is_active,
+            is_configured: row.is_configured,
+            announced_url: row.announced_url,
+            report_error: row.report_error,
             created_at: row.created_at,
             updated_at: row.updated_at,
         })
@@ -231,4 +242,12 @@ fn retired(row: marketplace::Model) -> marketplace::ActiveModel {
     row.is_active = Set(false);
     row.updated_at = Set(now());
     row
+}
+
+/// The field in which a credential is kept, and what is in it.
+fn field(credential: &Credential) -> (&'static str, &str) {
+    match credential {
+        Credential::ApiToken(token) => (API_TOKEN, token.expose_secret()),
+        Credential::Password(password) => (PASSWORD, password.expose_secret()),
+    }
 }

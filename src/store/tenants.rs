@@ -22,6 +22,7 @@ impl Store {
                     name: Set(name.clone()),
                     display_name: Set(display_name),
                     active: Set(true),
+                    public_url: Set(None),
                     created_at: Set(now()),
                     updated_at: Set(now()),
                 };

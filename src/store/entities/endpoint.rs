@@ -19,7 +19,6 @@ pub struct Model {
     pub response_type: String,
     pub published: bool,
     pub tags: Texts,
-    pub published_to: Texts,
     pub created_at: TimeDateTimeWithTimeZone,
     pub updated_at: TimeDateTimeWithTimeZone,
 }

@@ -20,6 +20,10 @@ pub struct Model {
     pub is_configured: bool,
     pub is_default: bool,
     pub is_active: bool,
+    pub announced_url: Option<String>,
+    pub report_error: String,
+    /// When it was disconnected; the row stays until it has forgotten all endpoints.
+    pub removed_at: Option<TimeDateTimeWithTimeZone>,
     pub created_at: TimeDateTimeWithTimeZone,
     pub updated_at: TimeDateTimeWithTimeZone,
 }

@@ -10,6 +10,7 @@ pub struct Model {
     pub name: String,
     pub display_name: String,
     pub active: bool,
+    pub public_url: Option<String>,
     pub created_at: TimeDateTimeWithTimeZone,
     pub updated_at: TimeDateTimeWithTimeZone,
 }

@@ -3,7 +3,7 @@
 use sea_orm::{ConnectionTrait, Statement};
 use serde_json::json;
 use syft_endpoints::{
-    domain::NewMarketplace,
+    domain::{Credential, NewMarketplace},
     proto::{CreateTenantRequest, Tenant},
     store::{self, SecretBox, Store},
 };
@@ -156,7 +156,8 @@ fn account(hub: &Hub) -> NewMarketplace {
         username: hub::OWNER.to_owned(),
         url: hub.url(),
         issuers: vec![hub::ISSUER.to_owned()],
-        api_token: hub::API_TOKEN.to_owned().into(),
+        email: String::new(),
+        credential: Credential::ApiToken(hub::API_TOKEN.to_owned().into()),
     }
 }
 
