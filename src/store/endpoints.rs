@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{
     Store,
     entities::{Texts, endpoint},
-    fault, now,
+    fault, listings, now,
 };
 use crate::{
     domain::{
@@ -40,7 +40,8 @@ impl Store {
     /// # Errors
     /// `EndpointNotFound`, `StoreUnavailable`.
     pub async fn endpoint(&self, tenant: TenantId, slug: &str) -> Result<Endpoint, Error> {
-        Ok(find(self.reader(), tenant, slug).await?.into())
+        let found = find(self.reader(), tenant, slug).await?.into();
+        self.shown(found).await
     }
 
     /// Up to `limit` endpoints after the one with the id `after`, oldest first.
@@ -57,7 +58,8 @@ impl Store {
         if let Some(after) = after {
             find = find.filter(endpoint::Column::Id.gt(after));
         }
-        Ok(find.all(self.reader()).await?.into_iter().map(Endpoint::from).collect())
+        let found = find.all(self.reader()).await?.into_iter().map(Endpoint::from).collect();
+        self.with_listings(found).await
     }
 
     /// Slugs of the endpoints that use a dataset or model.
@@ -78,7 +80,7 @@ impl Store {
         Ok(find.all(self.reader()).await?.into_iter().map(|row| row.slug).collect())
     }
 
-    /// Changes an endpoint.
+    /// Changes an endpoint. Marketplaces that list it are told.
     ///
     /// # Errors
     /// `EndpointNotFound`, `StoreUnavailable`.
@@ -89,16 +91,17 @@ impl Store {
         change: EndpointChange,
     ) -> Result<Endpoint, Error> {
         let slug = slug.to_owned();
-        self.change(move |txn| {
+        let updated = self.change(move |txn| {
             Box::pin(async move {
                 let id = find(txn, tenant, &slug).await?.id;
+                listings::endpoint_changed(txn, id).await?;
                 Ok(endpoint::Entity::update(changed(id, change)).exec(txn).await?.into())
             })
-        })
-        .await
+        });
+        self.shown(updated.await?).await
     }
 
-    /// Deletes an endpoint and its policies.
+    /// Deletes an endpoint and its policies. Marketplaces that list it are told.
     ///
     /// # Errors
     /// `EndpointNotFound`, `StoreUnavailable`.
@@ -108,11 +111,17 @@ impl Store {
             Box::pin(async move {
                 let id = find(txn, tenant, &slug).await?.id;
                 forget_rates(txn, id).await?;
+                listings::endpoint_deleted(txn, id).await?;
                 endpoint::Entity::delete_by_id(id).exec(txn).await?;
                 Ok(())
             })
         })
         .await
+    }
+
+    async fn shown(&self, endpoint: Endpoint) -> Result<Endpoint, Error> {
+        let mut shown = self.with_listings(vec![endpoint]).await?;
+        shown.pop().ok_or_else(|| Error::internal("an endpoint got lost"))
     }
 }
 

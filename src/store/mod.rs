@@ -16,6 +16,7 @@ mod entities;
 mod fault;
 mod feed;
 mod leases;
+mod listings;
 mod marketplaces;
 mod plans;
 mod policies;
@@ -40,12 +41,13 @@ use std::{
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use documents::VersionedDocument;
 pub use feed::Feed;
 pub use leases::Lease;
+pub use listings::{CLAIM, Told};
 pub use plans::StoredPlan;
 pub use pools::PoolStatus;
 pub use rates::{Admission, RateCounters, Slot, Window};
@@ -94,6 +96,8 @@ struct Inner {
     /// One for each write that runs or waits.
     places: Arc<Semaphore>,
     records_lost: Arc<AtomicU64>,
+    /// A listing may have become due.
+    outbox: Notify,
     /// Ends the writers that serve a queue, once their queues are empty.
     closing: CancellationToken,
     config: Config,
@@ -116,6 +120,7 @@ impl Store {
             tasks: TaskTracker::new(),
             places: Arc::new(Semaphore::new(write::PLACES)),
             records_lost: Arc::default(),
+            outbox: Notify::new(),
             closing: CancellationToken::new(),
             config,
             lock_file,

@@ -10,7 +10,7 @@ use super::{
     Secrets, Store, attachments,
     endpoints::{self, of},
     entities::{endpoint, policy},
-    fault, now,
+    fault, listings, now,
     seal::Owner,
 };
 use crate::{
@@ -49,6 +49,7 @@ impl Store {
                     created_at: Set(at),
                     updated_at: Set(at),
                 };
+                listings::endpoint_changed(txn, endpoint.id).await?;
                 let inserted = policy::Entity::insert(row).exec_without_returning(txn).await;
                 inserted.map_err(|e| fault::taken(e, Resource::Policy, &new.name))?;
                 Ok(Policy {
@@ -132,6 +133,7 @@ impl Store {
                 let stored = stored.ok_or_else(|| Error::NotFound(Resource::Policy, id.to_string()))?;
                 let mut row =
                     policy::ActiveModel { id: Set(id.0), updated_at: Set(now()), ..Default::default() };
+                listings::endpoint_changed(txn, stored.endpoint_id).await?;
                 let taken = change.name.clone().unwrap_or_default();
                 if let Some(name) = change.name {
                     row.name = Set(name);
@@ -157,7 +159,9 @@ impl Store {
             .map(|table| self.statement(&format!("DELETE FROM {table} WHERE policy_id = $1"), [id.0.into()]));
         self.change(move |txn| {
             Box::pin(async move {
-                exists(txn, tenant, id).await?;
+                let found = policies_of(tenant).filter(policy::Column::Id.eq(id.0)).one(txn).await?;
+                let found = found.ok_or_else(|| Error::NotFound(Resource::Policy, id.to_string()))?;
+                listings::endpoint_changed(txn, found.endpoint_id).await?;
                 policy::Entity::delete_by_id(id.0).exec(txn).await?;
                 for statement in forget {
                     txn.execute_raw(statement).await?;
@@ -208,9 +212,4 @@ impl Store {
 
 fn policies_of(tenant: TenantId) -> Select<policy::Entity> {
     policy::Entity::find().filter(policy::Column::TenantId.eq(tenant.0))
-}
-
-async fn exists(txn: &impl ConnectionTrait, tenant: TenantId, id: PolicyId) -> Result<(), Error> {
-    let found = policies_of(tenant).filter(policy::Column::Id.eq(id.0)).one(txn).await?;
-    found.map(|_| ()).ok_or_else(|| Error::NotFound(Resource::Policy, id.to_string()))
 }

@@ -62,6 +62,8 @@ impl Store {
         });
         let (done, revision) = announced.await?;
         self.inner.feed.advance_catalog(revision);
+        // It may concern what marketplaces list.
+        self.inner.outbox.notify_one();
         Ok(done)
     }
 

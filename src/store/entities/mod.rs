@@ -3,6 +3,7 @@
 pub(super) mod api_key;
 pub(super) mod document;
 pub(super) mod endpoint;
+pub(super) mod listing;
 pub(super) mod marketplace;
 pub(super) mod policy;
 pub(super) mod tenant;

@@ -1,0 +1,217 @@
+//! Who speaks to a marketplace for a listing, and how it ended.
+
+use std::time::Duration;
+
+use sea_orm::{
+    ActiveValue::Set,
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, ExprTrait, IntoActiveModel,
+    QueryFilter, QueryOrder, QuerySelect, Statement,
+    sea_query::{LockBehavior, LockType},
+};
+use tokio::sync::futures::Notified;
+use uuid::Uuid;
+
+use super::{is_on, named, of};
+use crate::{
+    domain::{Listing, ListingState, MarketplaceId, TenantId},
+    error::Error,
+    store::{Store, database_micros, entities::listing, write::Work},
+};
+
+/// How long a claim holds. Who has one must have ended every call by then.
+pub const CLAIM: Duration = Duration::from_secs(60);
+
+/// How telling a marketplace ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Told {
+    /// It lists the endpoint. Whether it is alive, if that could be told too.
+    Listed { alive: Option<bool> },
+    /// It lists the endpoint no more.
+    Gone,
+    /// Not now. To be told again after a while.
+    Later { error: String, after: Duration },
+    /// It refuses. To be told again when something changes.
+    Refused { error: String },
+}
+
+impl Store {
+    /// Waits until a listing may have become due in this process. To be asked for before looking.
+    pub fn outbox(&self) -> Notified<'_> {
+        self.inner.outbox.notified()
+    }
+
+    /// Claims listings that are due and that nobody has claimed, those that wait longest first; none of the
+    /// marketplaces in `busy`.
+    ///
+    /// # Errors
+    /// `StoreUnavailable`.
+    pub async fn claim_listings(
+        &self,
+        holder: Uuid,
+        busy: Vec<MarketplaceId>,
+        limit: u64,
+    ) -> Result<Vec<Listing>, Error> {
+        if limit == 0 || !self.is_work_due().await? {
+            return Ok(Vec::new());
+        }
+        self.write(move |txn| {
+            Box::pin(async move {
+                let now = database_micros(txn).await?;
+                let due = listing::Entity::find()
+                    .filter(listing::Column::DueAt.lte(now))
+                    .filter(listing::Column::ClaimedUntil.lte(now))
+                    .filter(is_on(&busy).not())
+                    .limit(limit);
+                claim(txn, holder, now, due).await
+            })
+        })
+        .await
+    }
+
+    /// Claims everything that concerns a marketplace, if nobody else has a part of it.
+    ///
+    /// # Errors
+    /// `StoreUnavailable`.
+    pub async fn claim_marketplace(
+        &self,
+        tenant: TenantId,
+        marketplace: MarketplaceId,
+        holder: Uuid,
+    ) -> Result<Option<Vec<Listing>>, Error> {
+        self.write(move |txn| {
+            Box::pin(async move {
+                let now = database_micros(txn).await?;
+                let all = of(tenant).filter(is_on(&[marketplace]));
+                let count = all.clone().all(txn).await?.len();
+                let free = all.filter(listing::Column::ClaimedUntil.lte(now));
+                let claimed = claim(txn, holder, now, free).await?;
+                if claimed.len() == count {
+                    return Ok(Some(claimed));
+                }
+                for listing in &claimed {
+                    release(txn, listing.id.0).await?;
+                }
+                Ok(None)
+            })
+        })
+        .await
+    }
+
+    /// Gives claims up whose work was not begun.
+    ///
+    /// # Errors
+    /// `StoreUnavailable`.
+    pub async fn release_listings(&self, holder: Uuid) -> Result<(), Error> {
+        let sql = "UPDATE listings SET claimed_by = NULL, claimed_until = 0 WHERE claimed_by = $1";
+        let statement = self.statement(sql, [holder.into()]);
+        self.tell(move |txn| {
+            Box::pin(async move {
+                txn.execute_raw(statement).await?;
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    /// Records how telling a marketplace ended, for the revision that `claimed` has. Says whether the claim
+    /// still held; when it did not, nothing is recorded.
+    ///
+    /// # Errors
+    /// `StoreUnavailable`.
+    pub async fn settle_listing(&self, holder: Uuid, claimed: &Listing, told: Told) -> Result<bool, Error> {
+        let (id, revision) = (claimed.id.0, claimed.revision);
+        self.tell(move |txn| {
+            Box::pin(async move {
+                let find = listing::Entity::find_by_id(id).filter(listing::Column::ClaimedBy.eq(holder));
+                let Some(row) = find.lock_exclusive().one(txn).await? else { return Ok(false) };
+                let now = database_micros(txn).await?;
+                let is_current = row.revision == revision;
+                if is_current && told == Told::Gone {
+                    listing::Entity::delete_by_id(id).exec(txn).await?;
+                    return Ok(true);
+                }
+                listing::Entity::update(settled(row, told, is_current, now)).exec(txn).await?;
+                Ok(true)
+            })
+        })
+        .await
+    }
+
+    /// Runs `work` in a transaction, and wakes the outbox once it is committed.
+    pub(in crate::store) async fn tell<T: Send + 'static>(&self, work: impl Work<T>) -> Result<T, Error> {
+        let done = self.write(work).await;
+        self.inner.outbox.notify_one();
+        done
+    }
+
+    /// Looks before it takes the writer.
+    async fn is_work_due(&self) -> Result<bool, Error> {
+        let now = match self.backend() {
+            DbBackend::Postgres => "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint",
+            _ => "CAST(unixepoch('now', 'subsec') * 1000000 AS INTEGER)",
+        };
+        let sql = format!("SELECT 1 FROM listings WHERE due_at <= {now} AND claimed_until <= {now} LIMIT 1");
+        Ok(self.reader().query_one_raw(self.statement(&sql, [])).await?.is_some())
+    }
+}
+
+async fn claim(
+    txn: &DatabaseTransaction,
+    holder: Uuid,
+    now: i64,
+    free: sea_orm::Select<listing::Entity>,
+) -> Result<Vec<Listing>, Error> {
+    let free = free.order_by_asc(listing::Column::DueAt).order_by_asc(listing::Column::Id);
+    // Another replica that claims meanwhile takes others.
+    let rows = free.lock_with_behavior(LockType::Update, LockBehavior::SkipLocked).all(txn).await?;
+    let until = now + i64::try_from(CLAIM.as_micros()).map_err(Error::internal)?;
+    for row in &rows {
+        let mut row = row.clone().into_active_model();
+        row.claimed_by = Set(Some(holder));
+        row.claimed_until = Set(until);
+        listing::Entity::update(row).exec(txn).await?;
+    }
+    named(txn, rows).await
+}
+
+async fn release(txn: &DatabaseTransaction, id: Uuid) -> Result<(), Error> {
+    let sql = "UPDATE listings SET claimed_by = NULL, claimed_until = 0 WHERE id = $1";
+    txn.execute_raw(Statement::from_sql_and_values(txn.get_database_backend(), sql, [id.into()])).await?;
+    Ok(())
+}
+
+/// The row after its marketplace was told, of its present revision or of one before.
+fn settled(row: listing::Model, told: Told, is_current: bool, now: i64) -> listing::ActiveModel {
+    let attempts = row.attempts;
+    let mut row = row.into_active_model();
+    row.claimed_by = Set(None);
+    row.claimed_until = Set(0);
+    // What has changed meanwhile is due.
+    let (mut state, mut due_at, mut failed) = (ListingState::Pending, Some(0), (0, String::new()));
+    match told {
+        Told::Listed { alive } => {
+            row.is_listed = Set(true);
+            row.published_at = Set(Some(now));
+            row.healthy = Set(alive.unwrap_or_default());
+            row.reported_at = Set(alive.map(|_| now));
+            (state, due_at) = (ListingState::Published, None);
+        }
+        Told::Gone => row.is_listed = Set(false),
+        Told::Later { error, after } => {
+            due_at = Some(now.saturating_add(i64::try_from(after.as_micros()).unwrap_or(i64::MAX)));
+            failed = (attempts + 1, error);
+        }
+        Told::Refused { error } => {
+            (state, due_at) = (ListingState::Failed, None);
+            failed = (attempts + 1, error);
+        }
+    }
+    if is_current {
+        row.state = Set(state.name().to_owned());
+        row.due_at = Set(due_at);
+        (row.attempts, row.last_error) = (Set(failed.0), Set(failed.1));
+    } else {
+        row.due_at = Set(Some(0));
+    }
+    row
+}

@@ -1,0 +1,238 @@
+//! Listings: what marketplaces list, and what they have yet to be told.
+//!
+//! The table is the outbox. A row says what is wanted of one marketplace for one endpoint, and every change
+//! of that is a new revision that is due at once, written in the transaction that causes it. Who tells the
+//! marketplace claims the row, so two never speak for it at a time, and records how it ended for the
+//! revision that it has read: what has changed meanwhile stays due.
+
+mod claims;
+
+use std::collections::HashMap;
+
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, Select,
+    Statement,
+};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+pub use claims::{CLAIM, Told};
+
+use super::{
+    Store, endpoints,
+    entities::{listing, marketplace},
+    now,
+};
+use crate::{
+    domain::{Endpoint, EndpointId, Listing, ListingId, ListingState, MarketplaceId, TenantId},
+    error::Error,
+};
+
+/// A row that is to be listed, whatever it was to be before.
+const WANT: &str = "INSERT INTO listings (id, tenant_id, marketplace_id, endpoint_id, slug, is_removal, state, \
+    is_listed, revision, attempts, due_at, claimed_until, last_error, healthy, created_at) \
+    VALUES ($1, $2, $3, $4, $5, FALSE, 'pending', FALSE, 1, 0, 0, 0, '', FALSE, $6) \
+    ON CONFLICT (marketplace_id, slug) DO UPDATE SET endpoint_id = excluded.endpoint_id, is_removal = FALSE, \
+    state = 'pending', revision = listings.revision + 1, attempts = 0, due_at = 0, last_error = ''";
+
+/// What makes a row due again; what it is for stays.
+const AGAIN: &str = "state = 'pending', revision = revision + 1, attempts = 0, due_at = 0, last_error = ''";
+
+impl Store {
+    /// Wants an endpoint listed on marketplaces, as it is now.
+    ///
+    /// # Errors
+    /// `EndpointNotFound`, `StoreUnavailable`.
+    pub async fn want_listed(
+        &self,
+        tenant: TenantId,
+        slug: &str,
+        on: Vec<MarketplaceId>,
+    ) -> Result<Vec<Listing>, Error> {
+        let (slug, backend) = (slug.to_owned(), self.backend());
+        self.tell(move |txn| {
+            Box::pin(async move {
+                let endpoint = endpoints::find(txn, tenant, &slug).await?;
+                for marketplace in &on {
+                    let values = [
+                        ListingId::new().0.into(),
+                        tenant.0.into(),
+                        marketplace.0.into(),
+                        endpoint.id.into(),
+                        slug.clone().into(),
+                        now().into(),
+                    ];
+                    txn.execute_raw(Statement::from_sql_and_values(backend, WANT, values)).await?;
+                }
+                let find = of(tenant).filter(listing::Column::Slug.eq(&slug)).filter(is_on(&on));
+                named(txn, find.all(txn).await?).await
+            })
+        })
+        .await
+    }
+
+    /// Wants an endpoint taken away from marketplaces, or from all that list it or are to list it. Returns
+    /// what they list of it.
+    ///
+    /// # Errors
+    /// `EndpointNotFound`, `StoreUnavailable`.
+    pub async fn want_removed(
+        &self,
+        tenant: TenantId,
+        slug: &str,
+        from: Vec<MarketplaceId>,
+    ) -> Result<Vec<Listing>, Error> {
+        let slug = slug.to_owned();
+        self.tell(move |txn| {
+            Box::pin(async move {
+                endpoints::find(txn, tenant, &slug).await?;
+                let mut find = of(tenant).filter(listing::Column::Slug.eq(&slug));
+                if !from.is_empty() {
+                    find = find.filter(is_on(&from));
+                }
+                let found = find.all(txn).await?;
+                let ids: Vec<Uuid> = found.iter().map(|row| row.id).collect();
+                remove(txn, "id", &ids).await?;
+                named(txn, found).await
+            })
+        })
+        .await
+    }
+
+    /// Makes listings due, without a change of what is wanted.
+    ///
+    /// # Errors
+    /// `StoreUnavailable`.
+    pub async fn tell_again(&self, ids: Vec<ListingId>) -> Result<(), Error> {
+        self.tell(move |txn| {
+            Box::pin(async move {
+                for id in ids {
+                    let sql = format!("UPDATE listings SET {AGAIN} WHERE id = $1");
+                    let values = [id.0.into()];
+                    txn.execute_raw(Statement::from_sql_and_values(txn.get_database_backend(), sql, values))
+                        .await?;
+                }
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    /// Those of these listings that are still there.
+    ///
+    /// # Errors
+    /// `StoreUnavailable`.
+    pub async fn listings(&self, tenant: TenantId, ids: &[ListingId]) -> Result<Vec<Listing>, Error> {
+        let find = of(tenant).filter(listing::Column::Id.is_in(ids.iter().map(|id| id.0)));
+        named(self.reader(), find.all(self.reader()).await?).await
+    }
+
+    /// Everything that a marketplace lists or is to list or to take away.
+    ///
+    /// # Errors
+    /// `StoreUnavailable`.
+    pub async fn listings_on(
+        &self,
+        tenant: TenantId,
+        marketplace: MarketplaceId,
+    ) -> Result<Vec<Listing>, Error> {
+        let find = of(tenant).filter(is_on(&[marketplace])).order_by_asc(listing::Column::Slug);
+        named(self.reader(), find.all(self.reader()).await?).await
+    }
+
+    /// What is listed anywhere, for the reports.
+    ///
+    /// # Errors
+    /// `StoreUnavailable`.
+    pub async fn listed(&self) -> Result<Vec<Listing>, Error> {
+        let find = listing::Entity::find().filter(listing::Column::IsListed.eq(true));
+        let find = find.filter(listing::Column::IsRemoval.eq(false)).order_by_asc(listing::Column::Id);
+        named(self.reader(), find.all(self.reader()).await?).await
+    }
+
+    /// Notes how things stand with endpoints on marketplaces.
+    pub(super) async fn with_listings(&self, mut endpoints: Vec<Endpoint>) -> Result<Vec<Endpoint>, Error> {
+        let ids = endpoints.iter().map(|endpoint| endpoint.id.0);
+        let find = listing::Entity::find().filter(listing::Column::EndpointId.is_in(ids));
+        let rows = find.order_by_asc(listing::Column::MarketplaceId).all(self.reader()).await?;
+        let mut by_endpoint: HashMap<Option<EndpointId>, Vec<Listing>> = HashMap::new();
+        for listing in named(self.reader(), rows).await? {
+            by_endpoint.entry(listing.endpoint_id).or_default().push(listing);
+        }
+        for endpoint in &mut endpoints {
+            endpoint.listings = by_endpoint.remove(&Some(endpoint.id)).unwrap_or_default();
+        }
+        Ok(endpoints)
+    }
+}
+
+/// Notes that an endpoint has changed: its marketplaces are told.
+pub(super) async fn endpoint_changed(txn: &DatabaseTransaction, endpoint: Uuid) -> Result<(), Error> {
+    let sql = format!("UPDATE listings SET {AGAIN} WHERE endpoint_id = $1 AND NOT is_removal");
+    txn.execute_raw(Statement::from_sql_and_values(txn.get_database_backend(), sql, [endpoint.into()]))
+        .await?;
+    Ok(())
+}
+
+/// Notes that an endpoint is about to be deleted.
+pub(super) async fn endpoint_deleted(txn: &DatabaseTransaction, endpoint: Uuid) -> Result<(), Error> {
+    remove(txn, "endpoint_id", &[endpoint]).await
+}
+
+async fn remove(txn: &DatabaseTransaction, column: &str, ids: &[Uuid]) -> Result<(), Error> {
+    for id in ids {
+        let sql = format!("UPDATE listings SET is_removal = TRUE, {AGAIN} WHERE {column} = $1");
+        txn.execute_raw(Statement::from_sql_and_values(txn.get_database_backend(), sql, [(*id).into()]))
+            .await?;
+    }
+    Ok(())
+}
+
+fn of(tenant: TenantId) -> Select<listing::Entity> {
+    listing::Entity::find().filter(listing::Column::TenantId.eq(tenant.0))
+}
+
+fn is_on(marketplaces: &[MarketplaceId]) -> sea_orm::sea_query::SimpleExpr {
+    listing::Column::MarketplaceId.is_in(marketplaces.iter().map(|id| id.0))
+}
+
+/// Rows with the names of their marketplaces.
+async fn named(db: &impl ConnectionTrait, rows: Vec<listing::Model>) -> Result<Vec<Listing>, Error> {
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut ids: Vec<Uuid> = rows.iter().map(|row| row.marketplace_id).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let find = marketplace::Entity::find().filter(marketplace::Column::Id.is_in(ids));
+    let names: HashMap<Uuid, String> =
+        find.all(db).await?.into_iter().map(|row| (row.id, row.name)).collect();
+    let name = |row: &listing::Model| names.get(&row.marketplace_id).cloned().unwrap_or_default();
+    Ok(rows.into_iter().map(|row| Listing { marketplace_name: name(&row), ..row.into() }).collect())
+}
+
+impl From<listing::Model> for Listing {
+    fn from(row: listing::Model) -> Self {
+        Self {
+            id: ListingId(row.id),
+            tenant_id: TenantId(row.tenant_id),
+            marketplace_id: MarketplaceId(row.marketplace_id),
+            marketplace_name: String::new(),
+            endpoint_id: row.endpoint_id.map(EndpointId),
+            slug: row.slug,
+            is_removal: row.is_removal,
+            state: ListingState::parse(&row.state).unwrap_or(ListingState::Pending),
+            is_listed: row.is_listed,
+            revision: row.revision,
+            attempts: row.attempts,
+            last_error: row.last_error,
+            published_at: row.published_at.and_then(moment),
+            reported_at: row.reported_at.and_then(moment),
+            healthy: row.healthy,
+        }
+    }
+}
+
+fn moment(micros: i64) -> Option<OffsetDateTime> {
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(micros) * 1_000).ok()
+}
