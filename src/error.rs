@@ -153,7 +153,7 @@ pub enum UpstreamError {
 }
 
 /// Which part of an endpoint failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Part {
     Dataset,
     Model,

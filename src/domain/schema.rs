@@ -18,6 +18,7 @@ pub struct TypeSpec {
     description: &'static str,
     icon: &'static str,
     secrets: &'static [&'static str],
+    public: &'static [&'static str],
     schema: Map<String, Value>,
     validator: Option<Validator>,
 }
@@ -37,7 +38,13 @@ impl TypeSpec {
         let validator = jsonschema::validator_for(&schema).ok();
         let Value::Object(mut schema) = schema else { unreachable!("a struct's schema is an object") };
         mark_secrets(&mut schema, secrets);
-        Self { name, description, icon, secrets, schema, validator }
+        Self { name, description, icon, secrets, public: &[], schema, validator }
+    }
+
+    /// Names the fields that anybody may see, as on a marketplace. Without it, none.
+    #[must_use]
+    pub fn publishing(self, public: &'static [&'static str]) -> Self {
+        Self { public, ..self }
     }
 
     pub fn name(&self) -> &'static str {
@@ -69,6 +76,12 @@ impl TypeSpec {
                 violation(format!("configuration{path}"), Rule::Schema, error.masked().to_string())
             })
             .collect()
+    }
+
+    /// What anybody may see of a configuration.
+    pub fn public(&self, configuration: &Configuration) -> Configuration {
+        let fields = configuration.iter().filter(|(field, _)| self.public.contains(&field.as_str()));
+        fields.map(|(field, value)| (field.clone(), value.clone())).collect()
     }
 
     /// The configuration with its secrets struck out.

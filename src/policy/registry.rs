@@ -45,7 +45,8 @@ impl Policies {
                     rate_limit::DESCRIPTION,
                     rate_limit::ICON,
                     &[],
-                ),
+                )
+                .publishing(&["limit", "scope"]),
                 build_rate_limit,
             ),
         ];

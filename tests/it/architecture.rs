@@ -9,7 +9,7 @@ use std::{
 use syn::visit::Visit;
 
 /// What each module may see of the others. Everything sees `telemetry`, `domain` and `error`.
-const RULE: [(&str, &[&str]); 19] = [
+const RULE: [(&str, &[&str]); 20] = [
     ("error", &[]),
     ("domain", &[]),
     ("proto", &[]),
@@ -25,14 +25,15 @@ const RULE: [(&str, &[&str]); 19] = [
     ("policy", &["store", "upstream"]),
     ("pipeline", &["policy", "dataset", "model", "store"]),
     ("catalog", &["policy", "dataset", "model", "store"]),
+    ("listing", &["policy", "dataset", "model", "store", "hub"]),
     ("gateway", &["proto"]),
-    ("grpc", &["proto", "pipeline", "catalog", "identity"]),
+    ("grpc", &["proto", "pipeline", "catalog", "listing", "identity"]),
     ("config", &["gateway", "grpc", "hub", "identity", "pipeline", "server", "store", "upstream"]),
     (
         "app",
         &[
-            "catalog", "config", "dataset", "gateway", "grpc", "health", "hub", "identity", "model",
-            "pipeline", "policy", "server", "store", "upstream",
+            "catalog", "config", "dataset", "gateway", "grpc", "health", "hub", "identity", "listing",
+            "model", "pipeline", "policy", "server", "store", "upstream",
         ],
     ),
 ];

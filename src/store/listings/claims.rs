@@ -30,8 +30,8 @@ pub enum Told {
     Gone,
     /// Not now. To be told again after a while.
     Later { error: String, after: Duration },
-    /// It refuses. To be told again when something changes.
-    Refused { error: String },
+    /// It refuses. To be told again when something changes, or after a while.
+    Refused { error: String, after: Option<Duration> },
 }
 
 impl Store {
@@ -198,11 +198,11 @@ fn settled(row: listing::Model, told: Told, is_current: bool, now: i64) -> listi
         }
         Told::Gone => row.is_listed = Set(false),
         Told::Later { error, after } => {
-            due_at = Some(now.saturating_add(i64::try_from(after.as_micros()).unwrap_or(i64::MAX)));
+            due_at = Some(later(now, after));
             failed = (attempts + 1, error);
         }
-        Told::Refused { error } => {
-            (state, due_at) = (ListingState::Failed, None);
+        Told::Refused { error, after } => {
+            (state, due_at) = (ListingState::Failed, after.map(|after| later(now, after)));
             failed = (attempts + 1, error);
         }
     }
@@ -214,4 +214,8 @@ fn settled(row: listing::Model, told: Told, is_current: bool, now: i64) -> listi
         row.due_at = Set(Some(0));
     }
     row
+}
+
+fn later(now: i64, after: Duration) -> i64 {
+    now.saturating_add(i64::try_from(after.as_micros()).unwrap_or(i64::MAX))
 }

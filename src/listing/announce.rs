@@ -1,0 +1,58 @@
+//! Where this space is: told to a hub before anything is published there, and again when it changes.
+
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::{Inner, Trouble};
+use crate::domain::{Marketplace, TenantId};
+
+/// How long the one who tells a hub keeps others from doing so too: longer than it takes.
+const TERM: Duration = Duration::from_secs(30);
+/// How often the others look whether it is done.
+const LOOK: Duration = Duration::from_millis(100);
+
+impl Inner {
+    /// Makes sure that a hub knows where the space is, and returns the marketplace as it is then. One
+    /// replica tells it: of two, newer hubs would know two spaces. Waits for another that does so.
+    ///
+    /// # Errors
+    /// What the hub says; the database's.
+    pub(super) async fn announce(
+        &self,
+        tenant: TenantId,
+        marketplace: Marketplace,
+        url: &str,
+    ) -> Result<Marketplace, Trouble> {
+        if knows(&marketplace, url) {
+            return Ok(marketplace);
+        }
+        let (lease, holder) = (format!("announce/{}", marketplace.id), Uuid::now_v7());
+        while self.store.acquire_lease(&lease, holder, TERM).await?.is_none() {
+            tokio::time::sleep(LOOK).await;
+        }
+        // Somebody may have done it meanwhile.
+        let marketplace = self.store.marketplace(tenant, marketplace.id).await?;
+        let announced = match knows(&marketplace, url) {
+            true => Ok(marketplace),
+            false => self.tell_url(tenant, marketplace, url).await,
+        };
+        self.store.release_lease(&lease, holder).await?;
+        announced
+    }
+
+    async fn tell_url(
+        &self,
+        tenant: TenantId,
+        marketplace: Marketplace,
+        url: &str,
+    ) -> Result<Marketplace, Trouble> {
+        let satellite_id = self.hub.announce(&marketplace, url).await?;
+        self.store.announced(tenant, marketplace.id, satellite_id.clone(), url.to_owned()).await?;
+        Ok(Marketplace { satellite_id, announced_url: Some(url.to_owned()), ..marketplace })
+    }
+}
+
+fn knows(marketplace: &Marketplace, url: &str) -> bool {
+    marketplace.announced_url.as_deref() == Some(url)
+}
