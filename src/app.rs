@@ -20,6 +20,7 @@ use crate::{
     health,
     hub::Hub,
     identity::{self, Identity, Satellites},
+    listing::{self, Listings},
     model::Models,
     pipeline::{Lifetime, Pipeline, Plans, Registries},
     policy::Policies,
@@ -45,6 +46,7 @@ pub struct App {
     routes: Stack,
     front: Served,
     reporter: HealthReporter,
+    listings: Listings,
     store: Store,
     /// Queries, and what ends those that are still running after the grace.
     queries: Lifetime,
@@ -71,16 +73,11 @@ impl App {
         let (queries, background, end_background) =
             (Lifetime::default(), TaskTracker::new(), CancellationToken::new());
         store.follow(end_background.clone());
-        let indexes = config.data_dir.join("indexes");
-        let indexes = LocalIndexes::new(store.clone(), indexes, background.clone(), end_background.clone());
-        let registries = Registries {
-            datasets: Datasets::new(indexes),
-            models: Models::new(Upstream::new(config.upstream.clone())?),
-            policies: Policies::new(&store),
-        };
+        let registries = registries(&config, &store, &background, &end_background)?;
         let api = api(&config, &store, registries, queries.clone(), metrics.clone()).await?;
         let (identity, until) = (api.door.identity(), end_background.clone());
         background.spawn(async move { until.run_until_cancelled(identity.learn_owner()).await });
+        let listings = api.listings.clone();
         let (routes, front, reporter) = front(api, &config.cors)?;
         // The database is there and up to date. Who reads that we listen finds us serving.
         health::set(&reporter, ServingStatus::Serving).await;
@@ -93,6 +90,7 @@ impl App {
             routes,
             front,
             reporter,
+            listings,
             store,
             queries,
             background,
@@ -133,6 +131,10 @@ impl App {
         served.spawn(self.server.clone().serve(self.listener, self.front, stop.clone()));
         let reported = health::report(self.store.clone(), self.reporter, shutdown.clone());
         self.background.spawn(reported);
+        let (listings, until) = (self.listings.clone(), shutdown.clone());
+        self.background.spawn(async move { listings.report(until).await });
+        let (listings, until) = (self.listings, self.end_background.clone());
+        self.background.spawn(async move { listings.deliver(until).await });
         shutdown.cancelled().await;
 
         tracing::info!("stopping");
@@ -175,6 +177,22 @@ impl App {
     }
 }
 
+/// The types that the service knows, and what they work with.
+fn registries(
+    config: &Config,
+    store: &Store,
+    background: &TaskTracker,
+    until: &CancellationToken,
+) -> Result<Registries, Cause> {
+    let indexes = config.data_dir.join("indexes");
+    let indexes = LocalIndexes::new(store.clone(), indexes, background.clone(), until.clone());
+    Ok(Registries {
+        datasets: Datasets::new(indexes),
+        models: Models::new(Upstream::new(config.upstream.clone())?),
+        policies: Policies::new(store),
+    })
+}
+
 /// Everything that the services need.
 async fn api(
     config: &Config,
@@ -183,8 +201,8 @@ async fn api(
     queries: Lifetime,
     metrics: Metrics,
 ) -> Result<Api, Cause> {
-    let hub = Hub::new(&config.upstream)?;
-    let satellites = Satellites::new(store.clone(), hub, config.hub.clone(), queries.tasks.clone());
+    let (hub, tasks) = (Hub::new(&config.upstream)?, queries.tasks.clone());
+    let satellites = Satellites::new(store.clone(), hub.clone(), config.hub.clone(), tasks.clone());
     let identity = Identity::new(store.clone(), config.identity.clone(), admin_key(config)?, satellites);
     let identity = identity.await.map_err(explained)?;
     let Registries { datasets, models, policies } = registries.clone();
@@ -192,9 +210,21 @@ async fn api(
     let recorder = Recorder::start(store);
     let pipeline = Pipeline::new(config.pipeline.clone(), plans, recorder, queries, metrics.clone());
     let multi_tenancy = config.identity.enable_multi_tenancy;
-    let catalog = Catalog::new(store.clone(), datasets, models, policies, multi_tenancy);
+    let catalog =
+        Catalog::new(store.clone(), datasets.clone(), models.clone(), policies.clone(), multi_tenancy);
+    let parts = listing::Parts { store: store.clone(), hub, datasets, models, policies, tasks };
+    let listings = Listings::new(parts, listing_config(config));
     let door = Door::new(identity, &config.grpc);
-    Ok(Api { catalog, pipeline, door, config: config.grpc.clone(), metrics })
+    Ok(Api { catalog, listings, pipeline, door, config: config.grpc.clone(), metrics })
+}
+
+fn listing_config(config: &Config) -> listing::Config {
+    listing::Config {
+        public_url: config.public_url.clone(),
+        report_interval: Duration::from_millis(config.hub.report_interval_ms),
+        max_sync_endpoints: config.hub.max_sync_endpoints,
+        multi_tenancy: config.identity.enable_multi_tenancy,
+    }
 }
 
 /// What is served on one port: gRPC, gRPC-Web, and REST, which calls the same services in this process.

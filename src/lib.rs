@@ -37,6 +37,7 @@ pub mod grpc;
 pub mod health;
 pub mod hub;
 pub mod identity;
+pub mod listing;
 pub mod model;
 pub mod pipeline;
 pub mod policy;

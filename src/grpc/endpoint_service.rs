@@ -13,6 +13,7 @@ use super::{
 use crate::{
     domain::rules::{self, violation},
     error::{Error, Rule},
+    listing::marketplace_ids,
     pipeline::{Call, QueryStream},
     proto::{self, endpoint_service_server::EndpointService},
     telemetry::TraceContext,
@@ -20,27 +21,6 @@ use crate::{
 
 #[tonic::async_trait]
 impl EndpointService for Api {
-    async fn publish_endpoint(
-        &self,
-        _request: Request<proto::PublishEndpointRequest>,
-    ) -> Result<Response<proto::PublishEndpointResponse>, Status> {
-        Err(Status::unimplemented("not written yet"))
-    }
-
-    async fn unpublish_endpoint(
-        &self,
-        _request: Request<proto::UnpublishEndpointRequest>,
-    ) -> Result<Response<proto::UnpublishEndpointResponse>, Status> {
-        Err(Status::unimplemented("not written yet"))
-    }
-
-    async fn sync_endpoints(
-        &self,
-        _request: Request<proto::SyncEndpointsRequest>,
-    ) -> Result<Response<proto::SyncEndpointsResponse>, Status> {
-        Err(Status::unimplemented("not written yet"))
-    }
-
     async fn create_endpoint(
         &self,
         request: Request<proto::CreateEndpointRequest>,
@@ -101,9 +81,12 @@ impl EndpointService for Api {
         request: Request<proto::CheckSlugRequest>,
     ) -> Result<Response<proto::CheckSlugResponse>, Status> {
         let tenant = tenant(&request)?;
-        let (slug, available) =
-            self.catalog.check_slug(&tenant, &request.into_inner().slug).await.map_err(status)?;
-        Ok(Response::new(proto::CheckSlugResponse { slug, available, marketplaces: Vec::new() }))
+        let request = request.into_inner();
+        let on = convert::chosen(&request.marketplace_ids, request.all_marketplaces).map_err(status)?;
+        let (slug, available) = self.catalog.check_slug(&tenant, &request.slug).await.map_err(status)?;
+        let marketplaces = self.listings.availability(&tenant, &slug, on).await.map_err(status)?;
+        let marketplaces = marketplaces.into_iter().map(convert::availability).collect();
+        Ok(Response::new(proto::CheckSlugResponse { slug, available, marketplaces }))
     }
 
     async fn query(
@@ -150,6 +133,45 @@ impl EndpointService for Api {
             policy_metadata: answer.policy_metadata,
         };
         Ok(Response::from_parts(metadata, preview, extensions))
+    }
+
+    async fn publish_endpoint(
+        &self,
+        request: Request<proto::PublishEndpointRequest>,
+    ) -> Result<Response<proto::PublishEndpointResponse>, Status> {
+        let tenant = tenant(&request)?;
+        let request = request.into_inner();
+        rules::named("slug", &request.slug).map_err(|violation| status(vec![violation].into()))?;
+        let on = convert::chosen(&request.marketplace_ids, request.all_marketplaces).map_err(status)?;
+        let outcomes = self.listings.publish(&tenant, &request.slug, on).await.map_err(status)?;
+        let results = outcomes.into_iter().map(convert::outcome).collect();
+        Ok(Response::new(proto::PublishEndpointResponse { results }))
+    }
+
+    async fn unpublish_endpoint(
+        &self,
+        request: Request<proto::UnpublishEndpointRequest>,
+    ) -> Result<Response<proto::UnpublishEndpointResponse>, Status> {
+        let tenant = tenant(&request)?;
+        let request = request.into_inner();
+        rules::named("slug", &request.slug).map_err(|violation| status(vec![violation].into()))?;
+        let from = marketplace_ids(&request.marketplace_ids).map_err(status)?;
+        let outcomes = self.listings.unpublish(&tenant, &request.slug, from).await.map_err(status)?;
+        let results = outcomes.into_iter().map(convert::outcome).collect();
+        Ok(Response::new(proto::UnpublishEndpointResponse { results }))
+    }
+
+    async fn sync_endpoints(
+        &self,
+        request: Request<proto::SyncEndpointsRequest>,
+    ) -> Result<Response<proto::SyncEndpointsResponse>, Status> {
+        let tenant = tenant(&request)?;
+        let request = request.into_inner();
+        let all = request.marketplace_ids.is_empty();
+        let on = convert::chosen(&request.marketplace_ids, all).map_err(status)?;
+        let synced = self.listings.sync(&tenant, on, request.replace_all).await.map_err(status)?;
+        let results = synced.into_iter().map(convert::synced).collect();
+        Ok(Response::new(proto::SyncEndpointsResponse { results }))
     }
 }
 

@@ -27,6 +27,7 @@ use crate::{
     catalog::Catalog,
     domain::{Access, Caller, Scope, Tenant},
     error::{Cause, Error},
+    listing::Listings,
     pipeline::Pipeline,
     proto::{
         self, access_service_server::AccessServiceServer, dataset_service_server::DatasetServiceServer,
@@ -59,6 +60,7 @@ impl Default for Config {
 #[derive(Clone)]
 pub struct Api {
     pub catalog: Catalog,
+    pub listings: Listings,
     pub pipeline: Pipeline,
     pub door: Door,
     pub config: Config,

@@ -1,5 +1,7 @@
 //! What goes wrong at a hub.
 
+use std::time::Duration;
+
 use super::said::Said;
 use crate::{
     error::{Error, UpstreamError},
@@ -23,6 +25,14 @@ impl HubError {
     /// Whether repeating the call cannot cure it.
     pub fn is_final(&self) -> bool {
         matches!(self.fault, UpstreamError::Rejected { .. })
+    }
+
+    /// When the hub wants to be asked again, if it has said.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match &self.fault {
+            UpstreamError::Unavailable { retry_after, .. } => *retry_after,
+            UpstreamError::Rejected { .. } => None,
+        }
     }
 
     pub(super) fn is_unauthorized(&self) -> bool {

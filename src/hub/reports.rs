@@ -1,7 +1,7 @@
 //! Reports of what is alive.
 
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use time::{Duration, format_description::well_known::Rfc3339};
 
 use super::{Hub, HubError, Liveness, call::Call};
@@ -77,7 +77,20 @@ impl Hub {
             satellite_id: marketplace.satellite_id.as_deref(),
         };
         let call = Call::post(&["api", "v1", "endpoints", "health"]).json(&report);
-        let _: Map<String, Value> = self.ask(marketplace, call).await?.read()?;
-        Ok(())
+        match self.ask(marketplace, call).await {
+            Err(error) if error.status == Some(404) => self.beat(marketplace, base_url, ttl_s).await,
+            answer => answer?.read().map(|_: Map<String, Value>| ()),
+        }
+    }
+
+    /// What older hubs are told: that the space as a whole is alive. The oldest do not want to know, and
+    /// switch nothing off.
+    async fn beat(&self, marketplace: &Marketplace, base_url: &str, ttl_s: u32) -> Result<(), HubError> {
+        let beat = json!({ "url": base_url, "ttl_seconds": ttl_s });
+        let call = Call::post(&["api", "v1", "users", "me", "heartbeat"]).json(&beat);
+        match self.ask(marketplace, call).await {
+            Err(error) if error.status == Some(404) => Ok(()),
+            answer => answer.map(|_| ()),
+        }
     }
 }

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use crate::{
     dataset::Datasets,
-    domain::{AttachmentId, Endpoint, TenantId},
+    domain::{AttachmentId, Endpoint, Tenant, TenantId},
     error::{Error, Part},
     model::Models,
     store::Store,
@@ -40,15 +40,16 @@ impl Health {
     ///
     /// # Errors
     /// `StoreUnavailable`: it is not known then.
-    pub(super) async fn is_alive(&self, tenant: TenantId, endpoint: &Endpoint) -> Result<bool, Error> {
-        if !endpoint.published {
+    pub(super) async fn is_alive(&self, tenant: &Tenant, endpoint: &Endpoint) -> Result<bool, Error> {
+        if !endpoint.published || !tenant.active {
             return Ok(false);
         }
         let kind = endpoint.response_type;
         let dataset = endpoint.dataset_id.filter(|_| kind.searches());
         let model = endpoint.model_id.filter(|_| kind.chats());
         let parts = [(Part::Dataset, dataset), (Part::Model, model)];
-        let checks = parts.into_iter().filter_map(|(part, id)| Some(self.is_part_alive(tenant, part, id?)));
+        let checks =
+            parts.into_iter().filter_map(|(part, id)| Some(self.is_part_alive(tenant.id, part, id?)));
         Ok(future::try_join_all(checks).await?.into_iter().all(|alive| alive))
     }
 

@@ -17,9 +17,10 @@ mod sync;
 use std::{sync::Arc, time::Duration};
 
 use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-pub use publish::{Availability, Chosen, Outcome};
+pub use publish::{Availability, Chosen, Outcome, marketplace_ids};
 pub use sync::Synced;
 
 use crate::{
@@ -53,6 +54,8 @@ pub struct Parts {
     pub datasets: Datasets,
     pub models: Models,
     pub policies: Policies,
+    /// Runs what a caller that goes away does not end.
+    pub tasks: TaskTracker,
 }
 
 /// Knows what marketplaces should list, and tells them. Clones share everything.
@@ -71,6 +74,8 @@ struct Inner {
     holder: Uuid,
     /// Changes whenever a marketplace was told something here.
     told: watch::Sender<u64>,
+    /// What a caller that goes away does not end.
+    tasks: TaskTracker,
 }
 
 /// Why a marketplace does not know what it should.
@@ -85,20 +90,16 @@ enum Trouble {
 
 impl Listings {
     pub fn new(parts: Parts, config: Config) -> Self {
-        let Parts { store, hub, datasets, models, policies } = parts;
+        let Parts { store, hub, datasets, models, policies, tasks } = parts;
         let health = Health::new(store.clone(), datasets, models, config.report_interval);
         let (holder, told) = (Uuid::now_v7(), watch::Sender::new(0));
-        Self { inner: Arc::new(Inner { store, hub, policies, health, config, holder, told }) }
+        Self { inner: Arc::new(Inner { store, hub, policies, health, config, holder, told, tasks }) }
     }
 }
 
 impl Inner {
     /// What a marketplace should list of an endpoint.
-    fn publication(
-        &self,
-        tenant: &Tenant,
-        plan: &StoredPlan,
-    ) -> Result<crate::hub::Publication, Trouble> {
+    fn publication(&self, tenant: &Tenant, plan: &StoredPlan) -> Result<crate::hub::Publication, Trouble> {
         let named = self.config.multi_tenancy.then_some(tenant.name.as_str());
         publication::publication(plan, &self.policies, named).map_err(Trouble::Limits)
     }

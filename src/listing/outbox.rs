@@ -110,8 +110,8 @@ impl Inner {
             }
         };
         if let Told::Later { .. } | Told::Refused { .. } = told {
-            let (slug, marketplace) = (&listing.slug, %listing.marketplace_id);
-            tracing::warn!(slug, marketplace, "a marketplace could not be told of an endpoint");
+            let (slug, marketplace) = (&listing.slug, listing.marketplace_id);
+            tracing::warn!(slug, %marketplace, "a marketplace could not be told of an endpoint");
         }
         let was_last = told == Told::Gone;
         if let Err(error) = self.store.settle_listing(self.holder, &listing, told).await {

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     domain::{
-        Configuration, Endpoint, Policy, ResponseType,
+        Configuration, Endpoint, Policy,
         rules::{Check, violation},
     },
     error::{Rule, Violation},
@@ -23,9 +23,30 @@ const TAGS: usize = 10;
 
 /// Slugs that are paths of the hub's own.
 const RESERVED: [&str; 24] = [
-    "about", "admin", "api", "auth", "blog", "contact", "dashboard", "docs", "explore", "ftp", "health", "help",
-    "login", "mail", "openapi.json", "privacy", "profile", "redoc", "register", "search", "settings", "support",
-    "terms", "www",
+    "about",
+    "admin",
+    "api",
+    "auth",
+    "blog",
+    "contact",
+    "dashboard",
+    "docs",
+    "explore",
+    "ftp",
+    "health",
+    "help",
+    "login",
+    "mail",
+    "openapi.json",
+    "privacy",
+    "profile",
+    "redoc",
+    "register",
+    "search",
+    "settings",
+    "support",
+    "terms",
+    "www",
 ];
 
 /// What a marketplace lists of an endpoint. `tenant` is named where a space has several.
@@ -148,7 +169,8 @@ fn covers(shown: &Value, wanted: &Value) -> bool {
             wanted.iter().all(|(field, value)| shown.get(field).is_some_and(|shown| covers(shown, value)))
         }
         (Value::Array(shown), Value::Array(wanted)) => {
-            shown.len() == wanted.len() && shown.iter().zip(wanted).all(|(shown, wanted)| covers(shown, wanted))
+            shown.len() == wanted.len()
+                && shown.iter().zip(wanted).all(|(shown, wanted)| covers(shown, wanted))
         }
         (shown, wanted) => shown == wanted,
     }
@@ -158,7 +180,7 @@ fn covers(shown: &Value, wanted: &Value) -> bool {
 mod tests {
     use serde_json::json;
 
-    use super::{RESERVED, ResponseType, at_most, covers, tags};
+    use super::{RESERVED, at_most, covers, tags};
 
     #[test]
     fn labels_become_tags_of_the_hub() {
@@ -171,7 +193,6 @@ mod tests {
         assert!(at_most("x", &"ü".repeat(100), 100).is_ok());
         assert!(at_most("x", &"ü".repeat(101), 100).is_err());
         assert!(RESERVED.is_sorted());
-        assert!(ResponseType::Both.searches());
     }
 
     #[test]

@@ -64,8 +64,10 @@ impl Listings {
         let mut outcomes: Vec<Outcome> = refused.into_iter().map(|(why, one)| refused_by(one, why)).collect();
         if !ready.is_empty() {
             let wanted = store.want_listed(tenant.id, slug, ready).await?;
-            let open = if plan.endpoint.published { "" } else { "; it answers no query until `published` is set" };
-            let done = |listing: &Listing| format!("Published successfully to {}{open}", listing.marketplace_name);
+            let open =
+                if plan.endpoint.published { "" } else { "; it answers no query until `published` is set" };
+            let done =
+                |listing: &Listing| format!("Published successfully to {}{open}", listing.marketplace_name);
             outcomes.extend(self.outcomes(tenant, wanted, done).await?);
         }
         Ok(outcomes)
@@ -105,7 +107,9 @@ impl Listings {
                 for id in ids {
                     match self.inner.store.marketplace(tenant.id, id).await {
                         Ok(marketplace) => found.push(marketplace),
-                        Err(Error::NotFound(..)) => missing.push((id, Err("Marketplace not found".to_owned()))),
+                        Err(Error::NotFound(..)) => {
+                            missing.push((id, Err("Marketplace not found".to_owned())))
+                        }
                         Err(error) => return Err(error),
                     }
                 }
@@ -115,7 +119,9 @@ impl Listings {
         let asked = found.iter().map(async |one| {
             let free = match unusable(one) {
                 Some(why) => Err(why),
-                None => self.inner.hub.is_listed(one, slug).await.map(|listed| !listed).map_err(|e| e.words()),
+                None => {
+                    self.inner.hub.is_listed(one, slug).await.map(|listed| !listed).map_err(|e| e.words())
+                }
             };
             (one.id, free)
         });
@@ -129,7 +135,8 @@ impl Listings {
         match chosen {
             Chosen::All => {
                 let active = store.active_marketplaces(tenant.id).await?;
-                let none = || vec![violation("all_marketplaces", Rule::Unknown, "No active marketplaces found")];
+                let none =
+                    || vec![violation("all_marketplaces", Rule::Unknown, "No active marketplaces found")];
                 if active.is_empty() { Err(none().into()) } else { Ok(active) }
             }
             Chosen::These(ids) if ids.is_empty() => {
@@ -220,7 +227,9 @@ pub fn marketplace_ids(texts: &[String]) -> Result<Vec<MarketplaceId>, Error> {
     let mut check = rules::Check::default();
     let ids = texts.iter().enumerate().map(|(place, text)| {
         let id = text.parse().map(MarketplaceId);
-        check.take(id.map_err(|_| violation(format!("marketplace_ids.{place}"), Rule::Pattern, "must be a UUID")))
+        check.take(
+            id.map_err(|_| violation(format!("marketplace_ids.{place}"), Rule::Pattern, "must be a UUID")),
+        )
     });
     let ids: Option<Vec<_>> = ids.collect::<Vec<_>>().into_iter().collect();
     check.with(ids)

@@ -27,7 +27,11 @@ struct Everything {
 
 impl Listings {
     /// Runs on even if the caller goes away: half of it would be worse.
-    pub(super) async fn replace(&self, tenant: &Tenant, marketplace: &Marketplace) -> Result<Synced, Trouble> {
+    pub(super) async fn replace(
+        &self,
+        tenant: &Tenant,
+        marketplace: &Marketplace,
+    ) -> Result<Synced, Trouble> {
         let (inner, tenant, marketplace) = (self.inner.clone(), tenant.clone(), marketplace.clone());
         let replaced = self.inner.tasks.spawn(async move {
             let (holder, late) = (Uuid::now_v7(), UpstreamError::unavailable("it did not answer in time"));
@@ -54,32 +58,47 @@ impl Inner {
             }
         };
         let all = self.everything(tenant, claimed).await?;
-        let limit = self.config.max_sync_endpoints;
-        if all.wanted.len() > limit {
-            let words = format!("{} endpoints are more than the {limit} that one call replaces", all.wanted.len());
+        let (count, limit) = (all.wanted.len(), self.config.max_sync_endpoints);
+        if count > limit {
+            let words = format!("{count} endpoints are more than the {limit} that one call replaces");
             return Ok(failed(marketplace, words));
         }
-        let url = self.public_url(tenant.id).await?;
-        let marketplace = self.announce(tenant.id, marketplace.clone(), &url).await?;
-        let publications: Vec<Publication> = all.wanted.iter().map(|(_, new, _)| new.clone()).collect();
-        self.hub.replace_all(&marketplace, &publications).await?;
-        let alive = all.wanted.iter();
-        let alive = alive.map(|(listing, _, alive)| Liveness { slug: listing.slug.clone(), healthy: *alive });
-        let alive: Vec<Liveness> = alive.collect();
-        let reported = match alive.is_empty() {
-            true => true,
-            false => self.hub.report(&marketplace, &url, &alive, self.ttl_s()).await.is_ok(),
-        };
-        let slugs: Vec<String> = all.wanted.iter().map(|(listing, ..)| listing.slug.clone()).collect();
-        let removed = all.unwanted.iter().map(|listing| listing.slug.clone()).collect();
+        let is_reported = self.tell_everything(tenant, marketplace.clone(), &all).await?;
         for (listing, _, alive) in &all.wanted {
-            let told = Told::Listed { alive: reported.then_some(*alive) };
+            let told = Told::Listed { alive: is_reported.then_some(*alive) };
             self.store.settle_listing(holder, listing, told).await?;
         }
         for listing in &all.unwanted {
             self.store.settle_listing(holder, listing, Told::Gone).await?;
         }
-        Ok(Synced { published: slugs.clone(), slugs, removed, error: None, ..failed(&marketplace, String::new()) })
+        let slugs: Vec<String> = all.wanted.iter().map(|(listing, ..)| listing.slug.clone()).collect();
+        let removed = all.unwanted.iter().map(|listing| listing.slug.clone()).collect();
+        Ok(Synced {
+            published: slugs.clone(),
+            slugs,
+            removed,
+            error: None,
+            ..failed(marketplace, String::new())
+        })
+    }
+
+    /// Says whether the hub knows which of them are alive: it forgets that when everything is replaced.
+    async fn tell_everything(
+        &self,
+        tenant: &Tenant,
+        marketplace: Marketplace,
+        all: &Everything,
+    ) -> Result<bool, Trouble> {
+        let url = self.public_url(tenant.id).await?;
+        let marketplace = self.announce(tenant.id, marketplace, &url).await?;
+        let publications: Vec<Publication> = all.wanted.iter().map(|(_, new, _)| new.clone()).collect();
+        self.hub.replace_all(&marketplace, &publications).await?;
+        let alive = |(listing, _, healthy): &(Listing, Publication, bool)| Liveness {
+            slug: listing.slug.clone(),
+            healthy: *healthy,
+        };
+        let alive: Vec<Liveness> = all.wanted.iter().map(alive).collect();
+        Ok(alive.is_empty() || self.hub.report(&marketplace, &url, &alive, self.ttl_s()).await.is_ok())
     }
 
     async fn everything(&self, tenant: &Tenant, claimed: Vec<Listing>) -> Result<Everything, Trouble> {

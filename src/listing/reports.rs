@@ -91,7 +91,8 @@ impl Reporter<'_> {
         if due.is_empty() {
             return Ok(());
         }
-        let told = stream::iter(due).map(|(tenant, id)| async move { (id, inner.report_on(tenant, id, None).await) });
+        let told = stream::iter(due)
+            .map(|(tenant, id)| async move { (id, inner.report_on(tenant, id, None).await) });
         let told = told.buffer_unordered(AT_ONCE).collect::<Vec<_>>();
         let told = tokio::select! {
             told = told => told,
@@ -199,7 +200,9 @@ impl Inner {
         });
         let checked: Vec<_> = checks.buffer_unordered(CHECKS).collect().await;
         let checked: Vec<(Listing, bool)> = checked.into_iter().collect::<Result<_, _>>()?;
-        let liveness = checked.iter().map(|(listing, healthy)| Liveness { slug: listing.slug.clone(), healthy: *healthy });
+        let liveness = checked
+            .iter()
+            .map(|(listing, healthy)| Liveness { slug: listing.slug.clone(), healthy: *healthy });
         let liveness: Vec<Liveness> = liveness.collect();
         if !liveness.is_empty() {
             self.hub.report(&marketplace, &url, &liveness, self.ttl_s()).await?;

@@ -2,11 +2,7 @@
 
 use futures_util::future;
 
-use super::{
-    Chosen, Listings, Trouble,
-    publication::differs,
-    publish::unusable,
-};
+use super::{Chosen, Listings, Trouble, publication::differs, publish::unusable};
 use crate::{
     domain::{Listing, ListingState, Marketplace, MarketplaceId, Tenant},
     error::Error,

@@ -32,7 +32,8 @@ async fn sweep(store: &Store, holder: Uuid) -> Result<(), Error> {
     if store.acquire_lease(JOB, holder, TERM).await?.is_none() {
         return Ok(());
     }
-    store.forget_stale_rates(STALE).await
+    store.forget_stale_rates(STALE).await?;
+    store.forget_stale_leases(STALE).await
 }
 
 impl Store {
@@ -56,6 +57,25 @@ impl Store {
                     txn.execute_raw(sea_orm::Statement::from_sql_and_values(backend, sql, [before.into()]))
                         .await?;
                 }
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    /// Deletes leases that ran out `age` ago: replicas come and go.
+    ///
+    /// # Errors
+    /// `StoreUnavailable`.
+    pub async fn forget_stale_leases(&self, age: Duration) -> Result<(), Error> {
+        let backend = self.backend();
+        let age = i64::try_from(age.as_micros()).map_err(Error::internal)?;
+        self.write(move |txn| {
+            Box::pin(async move {
+                let before = database_micros(txn).await? - age;
+                let sql = "DELETE FROM leases WHERE expires_at < $1";
+                txn.execute_raw(sea_orm::Statement::from_sql_and_values(backend, sql, [before.into()]))
+                    .await?;
                 Ok(())
             })
         })

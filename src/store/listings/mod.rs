@@ -6,6 +6,7 @@
 //! revision that it has read: what has changed meanwhile stays due.
 
 mod claims;
+mod reports;
 
 use std::collections::HashMap;
 
@@ -24,8 +25,8 @@ use super::{
     now,
 };
 use crate::{
-    domain::{Endpoint, EndpointId, Listing, ListingId, ListingState, MarketplaceId, TenantId},
-    error::Error,
+    domain::{Endpoint, EndpointId, Listing, ListingId, ListingState, Marketplace, MarketplaceId, TenantId},
+    error::{Error, Resource},
 };
 
 /// A row that is to be listed, whatever it was to be before.
@@ -140,14 +141,16 @@ impl Store {
         named(self.reader(), find.all(self.reader()).await?).await
     }
 
-    /// What is listed anywhere, for the reports.
+    /// The marketplace of a listing, also one that was disconnected.
     ///
     /// # Errors
-    /// `StoreUnavailable`.
-    pub async fn listed(&self) -> Result<Vec<Listing>, Error> {
-        let find = listing::Entity::find().filter(listing::Column::IsListed.eq(true));
-        let find = find.filter(listing::Column::IsRemoval.eq(false)).order_by_asc(listing::Column::Id);
-        named(self.reader(), find.all(self.reader()).await?).await
+    /// `NotFound`, `StoreUnavailable`.
+    pub async fn marketplace_of(&self, listing: &Listing) -> Result<Marketplace, Error> {
+        let (tenant, id) = (listing.tenant_id, listing.marketplace_id);
+        let find = marketplace::Entity::find_by_id(id.0).filter(marketplace::Column::TenantId.eq(tenant.0));
+        let found = find.one(self.reader()).await?;
+        let found = found.ok_or_else(|| Error::NotFound(Resource::Marketplace, id.to_string()))?;
+        self.open_marketplace(tenant, found)
     }
 
     /// Notes how things stand with endpoints on marketplaces.

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QuerySelect, Statement, sea_query::Expr};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, Statement, sea_query::Expr};
 
 use super::{is_on, named, of};
 use crate::{
@@ -33,7 +33,8 @@ impl Store {
     /// # Errors
     /// `StoreUnavailable`.
     pub async fn due_for_report(&self, interval: Duration) -> Result<Vec<(TenantId, MarketplaceId)>, Error> {
-        let before = database_micros(self.reader()).await? - i64::try_from(interval.as_micros()).map_err(Error::internal)?;
+        let before = database_micros(self.reader()).await?
+            - i64::try_from(interval.as_micros()).map_err(Error::internal)?;
         let sql = format!(
             "SELECT DISTINCT tenant_id, marketplace_id FROM listings WHERE {REPORTED} \
              AND (reported_at IS NULL OR reported_at <= $1) \
@@ -58,10 +59,13 @@ impl Store {
         let find = of(tenant).filter(is_on(&[marketplace])).filter(Expr::cust(REPORTED));
         let rows = find.all(self.reader()).await?;
         let ids: Vec<_> = rows.iter().filter_map(|row| row.endpoint_id).collect();
-        let found = endpoint::Entity::find().filter(endpoint::Column::Id.is_in(ids)).all(self.reader()).await?;
-        let mut endpoints: HashMap<_, _> = found.into_iter().map(|row| (row.id, Endpoint::from(row))).collect();
+        let found =
+            endpoint::Entity::find().filter(endpoint::Column::Id.is_in(ids)).all(self.reader()).await?;
+        let mut endpoints: HashMap<_, _> =
+            found.into_iter().map(|row| (row.id, Endpoint::from(row))).collect();
         let listed = named(self.reader(), rows).await?.into_iter();
-        Ok(listed.filter_map(|listing| Some((endpoints.remove(&listing.endpoint_id?.0)?, listing)))
+        Ok(listed
+            .filter_map(|listing| Some((endpoints.remove(&listing.endpoint_id?.0)?, listing)))
             .map(|(endpoint, listing)| (listing, endpoint))
             .collect())
     }
