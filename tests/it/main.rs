@@ -25,6 +25,7 @@ mod metrics;
 mod openai;
 mod overload;
 mod pipeline;
+mod publishing;
 mod query;
 mod rate_limit;
 mod rest;
