@@ -125,7 +125,8 @@ pub fn needs(method: &Method, path: &str) -> Option<Access> {
         _ if path == "/tenants" || path.starts_with("/tenants/") => Scope::Admin,
         _ => Scope::Manage,
     };
-    Some(Access { scope, is_query: is_query && (path.ends_with("/query") || path.ends_with("/preview")) })
+    let is_query = is_query && (path.ends_with("/query") || path.ends_with("/preview"));
+    Some(Access { scope, is_query, sends_stream: false })
 }
 
 /// Everything that is served, as it is documented.

@@ -1,7 +1,7 @@
 //! A route: a method, a path, and a function from a request to an answer, whose types also make its part
 //! of the documentation.
 
-use std::{sync::Arc, time::Duration};
+use std::{error::Error, sync::Arc};
 
 use axum::{
     Json,
@@ -14,7 +14,7 @@ use http::{Extensions, HeaderMap, HeaderName, Method, StatusCode, header::CONTEN
 use http_body_util::LengthLimitError;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Serialize, de::DeserializeOwned};
-use tonic::metadata::MetadataMap;
+use tonic::{Code, Status, metadata::MetadataMap};
 use uuid::Uuid;
 
 use super::{
@@ -24,8 +24,6 @@ use super::{
 };
 use crate::domain::Caller;
 
-/// Longest time a body may take to arrive.
-const BODY_LIMIT: Duration = Duration::from_secs(60);
 /// Names one request on its way through several services; given back as it came.
 pub(super) const CORRELATION: HeaderName = HeaderName::from_static("x-correlation-id");
 /// Headers that an RPC gets to see.
@@ -231,14 +229,24 @@ impl Call {
 }
 
 async fn whole(body: Body, limit: usize) -> Result<Bytes, Problem> {
-    let late = Problem::Refused(StatusCode::REQUEST_TIMEOUT, "The body did not arrive in time".into());
-    let read = tokio::time::timeout(BODY_LIMIT, to_bytes(body, limit)).await.map_err(|_| late)?;
-    read.map_err(|error| match error.into_inner().is::<LengthLimitError>() {
-        true => {
+    to_bytes(body, limit).await.map_err(|error| {
+        let error = error.into_inner();
+        if error.is::<LengthLimitError>() {
             let detail = format!("The body is larger than {limit} bytes");
             Problem::Refused(StatusCode::PAYLOAD_TOO_LARGE, detail.into())
+        } else if is_late(error.as_ref()) {
+            Problem::Refused(StatusCode::REQUEST_TIMEOUT, "The body did not arrive in time".into())
+        } else {
+            Problem::Refused(StatusCode::BAD_REQUEST, "The body broke off".into())
         }
-        false => Problem::Refused(StatusCode::BAD_REQUEST, "The body broke off".into()),
+    })
+}
+
+/// Whether a body failed because its time was over, as the door says it.
+fn is_late(error: &(dyn Error + 'static)) -> bool {
+    let mut causes = std::iter::successors(Some(error), |cause: &&(dyn Error + 'static)| (**cause).source());
+    causes.any(|cause| {
+        cause.downcast_ref::<Status>().is_some_and(|status| status.code() == Code::DeadlineExceeded)
     })
 }
 
