@@ -11,6 +11,7 @@ mod queries;
 mod streams;
 mod tenants;
 mod validation;
+mod values;
 
 use serde_json::Value;
 
