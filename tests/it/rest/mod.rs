@@ -4,6 +4,7 @@ mod captures;
 mod catalog;
 mod cors;
 mod documents;
+mod early;
 mod failures;
 mod grpc_web;
 mod large;
