@@ -5,6 +5,7 @@ mod catalog;
 mod cors;
 mod documents;
 mod early;
+mod edges;
 mod failures;
 mod grpc_web;
 mod large;
