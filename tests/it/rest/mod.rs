@@ -4,12 +4,16 @@ mod captures;
 mod catalog;
 mod cors;
 mod documents;
+mod early;
+mod edges;
 mod failures;
 mod grpc_web;
+mod large;
 mod queries;
 mod streams;
 mod tenants;
 mod validation;
+mod values;
 
 use serde_json::Value;
 
