@@ -11,7 +11,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
-    catalog::Catalog,
+    catalog::{self, Catalog},
     config::Config,
     dataset::{Datasets, local::LocalIndexes},
     error::{Cause, Error},
@@ -184,15 +184,20 @@ async fn api(
     metrics: Metrics,
 ) -> Result<Api, Cause> {
     let hub = Hub::new(&config.upstream)?;
-    let satellites = Satellites::new(store.clone(), hub, config.hub.clone(), queries.tasks.clone());
+    let satellites = Satellites::new(store.clone(), hub.clone(), config.hub.clone(), queries.tasks.clone());
     let identity = Identity::new(store.clone(), config.identity.clone(), admin_key(config)?, satellites);
     let identity = identity.await.map_err(explained)?;
     let Registries { datasets, models, policies } = registries.clone();
     let plans = Plans::new(store.clone(), registries);
     let recorder = Recorder::start(store);
     let pipeline = Pipeline::new(config.pipeline.clone(), plans, recorder, queries, metrics.clone());
-    let multi_tenancy = config.identity.enable_multi_tenancy;
-    let catalog = Catalog::new(store.clone(), datasets, models, policies, multi_tenancy);
+    let settings = catalog::Settings {
+        multi_tenancy: config.identity.enable_multi_tenancy,
+        hub: config.hub.clone(),
+        public_url: config.public_url.clone(),
+    };
+    let types = catalog::Types { datasets, models, policies };
+    let catalog = Catalog::new(store.clone(), types, hub, settings);
     let door = Door::new(identity, &config.grpc);
     Ok(Api { catalog, pipeline, door, config: config.grpc.clone(), metrics })
 }

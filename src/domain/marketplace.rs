@@ -35,6 +35,26 @@ pub struct Marketplace {
     pub updated_at: OffsetDateTime,
 }
 
+/// A marketplace, and how it stands with the endpoints there.
+#[derive(Debug, Clone)]
+pub struct MarketplaceDetail {
+    pub marketplace: Marketplace,
+    pub tally: Tally,
+}
+
+/// How many endpoints a marketplace knows of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// How many it lists.
+    pub published: i64,
+    /// How many it has yet to be told of.
+    pub pending: i64,
+    /// How many it refuses for good.
+    pub failed: i64,
+    /// When it was last told that one is alive, or is not.
+    pub reported_at: Option<OffsetDateTime>,
+}
+
 /// How an account is entered.
 #[derive(Debug, Clone)]
 pub enum Credential {

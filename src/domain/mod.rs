@@ -22,5 +22,5 @@ pub use catalog::{
 };
 pub use ids::{ApiKeyId, AttachmentId, EndpointId, ListingId, MarketplaceId, PolicyId, QueryId, TenantId};
 pub use listing::{Listing, ListingState};
-pub use marketplace::{Credential, Marketplace, NewMarketplace};
+pub use marketplace::{Credential, Marketplace, MarketplaceDetail, NewMarketplace, Tally};
 pub use query::{ChatOptions, Message, Query, QueryDraft, Role, SearchOptions, defaults};

@@ -9,6 +9,10 @@ pub const MAX_REFERENCES: usize = 1000;
 pub const MAX_STOP_SEQUENCES: usize = 16;
 /// Bytes of a document's text.
 pub const MAX_DOCUMENT_BYTES: usize = 1 << 20;
+/// Bytes of a password.
+pub const MAX_PASSWORD: usize = 1024;
+/// Bytes of a hub's API token.
+pub const MAX_API_TOKEN: usize = 4096;
 /// Options a query may not pass through: they belong to the service.
 pub const RESERVED_EXTRAS: [&str; 5] = ["model", "messages", "stream", "stream_options", "n"];
 
@@ -122,15 +126,99 @@ pub fn can_be_stored(value: &str, max: usize) -> bool {
 /// The URL of a service that has a host to itself: scheme, host, and port if it is not the scheme's.
 /// Returned without a slash at the end.
 pub fn origin(field: &str, value: &str) -> Result<String, Violation> {
+    let rule = "must be an http or https URL of scheme, host and port, as https://space.example.org";
+    let url = base_url(field, value).map_err(|found| match found.rule {
+        Rule::Pattern => violation(field, Rule::Pattern, rule),
+        _ => found,
+    })?;
+    let bare = url::Url::parse(&url).is_ok_and(|url| url.path() == "/");
+    if bare { Ok(url) } else { Err(violation(field, Rule::Pattern, rule)) }
+}
+
+/// The URL below which a service is: without credentials, and with nothing behind the path. Returned
+/// without a slash at the end.
+pub fn base_url(field: &str, value: &str) -> Result<String, Violation> {
     let value = text(field, value, 500)?;
     let url = url::Url::parse(&value).ok().filter(|url| {
-        let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+        let bare = url.query().is_none() && url.fragment().is_none();
         let anonymous = url.username().is_empty() && url.password().is_none();
         matches!(url.scheme(), "http" | "https") && url.has_host() && bare && anonymous
     });
-    let rule = "must be an http or https URL of scheme, host and port, as https://space.example.org";
+    let rule = "must be an http or https URL, without credentials and query, as https://hub.example.org";
     let url = url.ok_or_else(|| violation(field, Rule::Pattern, rule))?;
     Ok(url.as_str().trim_end_matches('/').to_owned())
+}
+
+/// The name of a new account on a hub, which lower-cases it.
+pub fn username(field: &str, value: &str) -> Result<String, Violation> {
+    if value.is_empty() {
+        return Err(violation(field, Rule::Missing, "is required"));
+    }
+    if value.len() < 3 {
+        return Err(violation(field, Rule::TooShort(3), "must be at least 3 characters long"));
+    }
+    if value.len() > 50 {
+        return Err(violation(field, Rule::TooLong(50), "must be at most 50 characters long"));
+    }
+    if value.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')) {
+        return Ok(value.to_owned());
+    }
+    Err(violation(field, Rule::Pattern, "must contain only letters, digits, '_' and '-'"))
+}
+
+/// The full name of somebody.
+pub fn full_name(field: &str, value: &str) -> Result<String, Violation> {
+    if value.chars().count() > 100 {
+        return Err(violation(field, Rule::TooLong(100), "must be at most 100 characters long"));
+    }
+    text(field, value, 400)
+}
+
+/// A password that an account has.
+pub fn password(field: &str, value: &str) -> Result<(), Violation> {
+    if value.is_empty() {
+        return Err(violation(field, Rule::Missing, "is required"));
+    }
+    if value.len() > MAX_PASSWORD {
+        let message = format!("must be at most {MAX_PASSWORD} bytes long");
+        return Err(violation(field, Rule::TooLong(MAX_PASSWORD), message));
+    }
+    Ok(())
+}
+
+/// A password for a new account on a hub.
+pub fn new_password(field: &str, value: &str) -> Result<(), Violation> {
+    password(field, value)?;
+    if value.chars().count() < 8 {
+        return Err(violation(field, Rule::TooShort(8), "must be at least 8 characters long"));
+    }
+    if value.chars().any(char::is_alphabetic) && value.chars().any(|c| c.is_ascii_digit()) {
+        return Ok(());
+    }
+    Err(violation(field, Rule::Pattern, "must have a letter and a digit"))
+}
+
+/// A token that a header can carry.
+pub fn api_token(field: &str, value: &str) -> Result<(), Violation> {
+    if value.len() > MAX_API_TOKEN {
+        let message = format!("must be at most {MAX_API_TOKEN} bytes long");
+        return Err(violation(field, Rule::TooLong(MAX_API_TOKEN), message));
+    }
+    if value.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Ok(());
+    }
+    Err(violation(field, Rule::Pattern, "must have visible ASCII characters only"))
+}
+
+/// The code that a hub sends to an e-mail address.
+pub fn code(field: &str, value: &str) -> Result<(), Violation> {
+    if value.is_empty() {
+        return Err(violation(field, Rule::Missing, "is required"));
+    }
+    if value.len() == 6 && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Ok(());
+    }
+    Err(violation(field, Rule::Pattern, "must be six digits"))
 }
 
 /// An e-mail address, lower-cased.

@@ -1,26 +1,38 @@
 //! Marketplaces: accounts on SyftHubs, with their credentials sealed.
 
+mod accounts;
+
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, IntoActiveModel, QueryFilter,
-    QueryOrder, Select, sea_query::Expr,
+    ActiveValue::Set,
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder,
+    QuerySelect, Select, Statement,
+    sea_query::{Expr, LockType},
 };
 use secrecy::ExposeSecret;
 use serde_json::Value;
+use uuid::Uuid;
 
 use super::{
     Store, attachments,
-    entities::{Texts, marketplace},
-    fault, now,
+    entities::{Texts, marketplace, tenant},
+    now,
     seal::Owner,
 };
 use crate::{
     domain::{Configuration, Credential, Marketplace, MarketplaceId, NewMarketplace, TenantId},
-    error::{Error, Resource},
+    error::Error,
 };
 
 /// The sealed fields of a credential: it has one of them.
 const API_TOKEN: &str = "api_token";
 const PASSWORD: &str = "password";
+
+/// What a marketplace is to its tenant.
+#[derive(Clone, Copy)]
+struct Rank {
+    is_configured: bool,
+    is_default: bool,
+}
 
 impl Store {
     /// The tenant's active marketplaces, oldest first.
@@ -47,11 +59,7 @@ impl Store {
         if self.is_configured(tenant, new.as_ref()).await? {
             return Ok(());
         }
-        match self.reconfigure(tenant, new.clone()).await {
-            // Another replica has just inserted it.
-            Err(Error::AlreadyExists(..)) => self.reconfigure(tenant, new).await,
-            done => done,
-        }
+        self.reconfigure(tenant, new).await
     }
 
     /// Notes the account's e-mail address.
@@ -102,44 +110,53 @@ impl Store {
         let store = self.clone();
         self.change(move |txn| {
             Box::pin(async move {
+                lock_tenant(txn, tenant).await?;
                 for row in configured(tenant).all(txn).await? {
                     marketplace::Entity::update(retired(row)).exec(txn).await?;
                 }
-                match new {
-                    Some(new) => store.put_default(txn, tenant, new).await,
-                    None => Ok(()),
-                }
+                let Some(new) = new else { return Ok(()) };
+                marketplace::Entity::update_many()
+                    .col_expr(marketplace::Column::IsDefault, Expr::value(false))
+                    .filter(marketplace::Column::TenantId.eq(tenant.0))
+                    .filter(marketplace::Column::IsDefault.eq(true))
+                    .exec(txn)
+                    .await?;
+                let found = at(tenant, &new.url).one(txn).await?;
+                store.put(txn, tenant, (found, new), Rank { is_configured: true, is_default: true }).await?;
+                Ok(())
             })
         })
         .await
     }
 
-    async fn put_default(
+    /// Stores an account: in the row of its URL, if there is one, which is active again, and is told again of
+    /// whatever it does not know.
+    async fn put(
         &self,
         txn: &DatabaseTransaction,
         tenant: TenantId,
-        new: NewMarketplace,
-    ) -> Result<(), Error> {
-        marketplace::Entity::update_many()
-            .col_expr(marketplace::Column::IsDefault, Expr::value(false))
-            .filter(marketplace::Column::TenantId.eq(tenant.0))
-            .filter(marketplace::Column::IsDefault.eq(true))
-            .exec(txn)
-            .await?;
-        let url = new.url.clone();
-        match of(tenant).filter(marketplace::Column::Url.eq(&url)).one(txn).await? {
-            Some(found) => {
-                marketplace::Entity::update(self.changed(tenant, found, new)?).exec(txn).await?;
-            }
-            None => {
-                let inserted = marketplace::Entity::insert(self.fresh(tenant, new)?).exec(txn).await;
-                inserted.map_err(|e| fault::taken(e, Resource::Marketplace, &url))?;
-            }
+        (found, new): (Option<marketplace::Model>, NewMarketplace),
+        rank: Rank,
+    ) -> Result<marketplace::Model, Error> {
+        let Some(found) = found else {
+            let row = self.fresh(tenant, new, rank)?;
+            return Ok(marketplace::Entity::insert(row).exec_with_returning(txn).await?);
+        };
+        if found.username != new.username {
+            forget_listings(txn, found.id).await?;
         }
-        Ok(())
+        let again = "UPDATE listings SET state = 'pending', revision = revision + 1, attempts = 0, due_at = 0 \
+                     WHERE marketplace_id = $1 AND state <> 'published'";
+        listings(txn, again, found.id).await?;
+        Ok(marketplace::Entity::update(self.changed(tenant, found, new, rank)?).exec(txn).await?)
     }
 
-    fn fresh(&self, tenant: TenantId, new: NewMarketplace) -> Result<marketplace::ActiveModel, Error> {
+    fn fresh(
+        &self,
+        tenant: TenantId,
+        new: NewMarketplace,
+        rank: Rank,
+    ) -> Result<marketplace::ActiveModel, Error> {
         let id = MarketplaceId::new();
         Ok(marketplace::ActiveModel {
             id: Set(id.0),
@@ -154,8 +171,8 @@ impl Store {
             announced_url: Set(None),
             report_error: Set(String::new()),
             removed_at: Set(None),
-            is_configured: Set(true),
-            is_default: Set(true),
+            is_configured: Set(rank.is_configured),
+            is_default: Set(rank.is_default),
             is_active: Set(true),
             created_at: Set(now()),
             updated_at: Set(now()),
@@ -167,6 +184,7 @@ impl Store {
         tenant: TenantId,
         found: marketplace::Model,
         new: NewMarketplace,
+        rank: Rank,
     ) -> Result<marketplace::ActiveModel, Error> {
         let other_account = found.username != new.username;
         let credential = self.sealed(Owner { tenant, row: found.id }, &new.credential)?;
@@ -177,12 +195,16 @@ impl Store {
             row.satellite_id = Set(None);
             row.announced_url = Set(None);
         }
+        if !new.email.is_empty() {
+            row.email = Set(new.email);
+        }
         row.credential = Set(credential);
         row.name = Set(new.name);
         row.username = Set(new.username);
         row.issuers = Set(Texts(new.issuers));
-        row.is_configured = Set(true);
-        row.is_default = Set(true);
+        row.report_error = Set(String::new());
+        row.is_configured = Set(rank.is_configured);
+        row.is_default = Set(rank.is_default);
         row.is_active = Set(true);
         row.removed_at = Set(None);
         row.updated_at = Set(now());
@@ -196,7 +218,11 @@ impl Store {
         Ok(Value::Object(credential))
     }
 
-    fn open_marketplace(&self, tenant: TenantId, row: marketplace::Model) -> Result<Marketplace, Error> {
+    pub(super) fn open_marketplace(
+        &self,
+        tenant: TenantId,
+        row: marketplace::Model,
+    ) -> Result<Marketplace, Error> {
         let mut credential = attachments::object(row.credential)?;
         let opened = self.secrets().open(Owner { tenant, row: row.id }, &mut credential);
         if let Err(error) = &opened {
@@ -230,8 +256,40 @@ fn of(tenant: TenantId) -> Select<marketplace::Entity> {
     marketplace::Entity::find().filter(marketplace::Column::TenantId.eq(tenant.0))
 }
 
+/// The marketplace of that URL. What is found is nobody else's to change until the transaction ends.
+fn at(tenant: TenantId, url: &str) -> Select<marketplace::Entity> {
+    of(tenant).filter(marketplace::Column::Url.eq(url)).lock(LockType::NoKeyUpdate)
+}
+
 fn configured(tenant: TenantId) -> Select<marketplace::Entity> {
     of(tenant).filter(marketplace::Column::IsConfigured.eq(true))
+}
+
+/// Takes the tenant's row lock until the transaction ends: of its marketplaces, one at most is the default
+/// one, and one at most has a URL.
+async fn lock_tenant(txn: &DatabaseTransaction, tenant: TenantId) -> Result<(), Error> {
+    tenant::Entity::find_by_id(tenant.0).lock(LockType::NoKeyUpdate).one(txn).await?;
+    Ok(())
+}
+
+/// What was listed was listed by another account, which cannot be entered any more; this one is to list
+/// all of it anew, and has nothing that could be taken away.
+async fn forget_listings(txn: &DatabaseTransaction, marketplace: Uuid) -> Result<(), Error> {
+    let forget = [
+        "DELETE FROM listings WHERE marketplace_id = $1 AND is_removal",
+        "UPDATE listings SET state = 'pending', is_listed = FALSE, last_error = '', published_at = NULL, \
+         reported_at = NULL, healthy = FALSE WHERE marketplace_id = $1",
+    ];
+    for sql in forget {
+        listings(txn, sql, marketplace).await?;
+    }
+    Ok(())
+}
+
+/// Changes the listings of a marketplace, and says how many there were.
+async fn listings(txn: &DatabaseTransaction, sql: &str, marketplace: Uuid) -> Result<u64, Error> {
+    let statement = Statement::from_sql_and_values(txn.get_database_backend(), sql, [marketplace.into()]);
+    Ok(txn.execute_raw(statement).await?.rows_affected())
 }
 
 /// What the configuration names no longer.

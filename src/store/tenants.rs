@@ -1,6 +1,9 @@
 //! Tenants.
 
-use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{
+    ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel,
+    QueryFilter, QueryOrder, QuerySelect, sea_query::LockType,
+};
 use uuid::Uuid;
 
 use super::{Store, entities::tenant, fault, now};
@@ -70,6 +73,41 @@ impl Store {
             Err(Error::AlreadyExists(..)) => self.tenant(name).await,
             created => created,
         }
+    }
+
+    /// Where the owner says that marketplaces' users reach this space.
+    ///
+    /// # Errors
+    /// `StoreUnavailable`.
+    pub async fn public_url(&self, tenant: TenantId) -> Result<Option<String>, Error> {
+        let found = tenant::Entity::find_by_id(tenant.0).one(self.reader()).await?;
+        Ok(found.and_then(|tenant| tenant.public_url))
+    }
+
+    /// Says it anew. Every marketplace is to be told of every endpoint again: hubs know the URL of each.
+    ///
+    /// # Errors
+    /// `NotFound`, `StoreUnavailable`.
+    pub async fn set_public_url(&self, tenant: TenantId, url: Option<String>) -> Result<(), Error> {
+        let again = "UPDATE listings SET state = 'pending', revision = revision + 1, attempts = 0, \
+                     due_at = 0 WHERE tenant_id = $1";
+        let again = self.statement(again, [tenant.0.into()]);
+        self.write(move |txn| {
+            Box::pin(async move {
+                let found = tenant::Entity::find_by_id(tenant.0).lock(LockType::NoKeyUpdate).one(txn).await?;
+                let found = found.ok_or_else(|| Error::NotFound(Resource::Tenant, tenant.to_string()))?;
+                if found.public_url == url {
+                    return Ok(());
+                }
+                let mut row = found.into_active_model();
+                row.public_url = Set(url);
+                row.updated_at = Set(now());
+                row.update(txn).await?;
+                txn.execute_raw(again).await?;
+                Ok(())
+            })
+        })
+        .await
     }
 }
 

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use futures_util::stream::{self, StreamExt};
 use syft_endpoints::{
     app,
-    catalog::Catalog,
+    catalog::{self, Catalog},
     dataset::{Datasets, local::LocalIndexes},
     domain::{Completion, EndpointId, FinishReason, Health, Usage},
     error::UpstreamError,
@@ -62,8 +62,9 @@ async fn serve(folder: &Path) -> Result<(), Fault> {
     let indexes = LocalIndexes::new(store.clone(), folder.join("indexes"), tasks, shutdown);
     let models = Models::new(Upstream::new(upstream::Config::default())?);
     let policies = Policies::new(&store);
-    let catalog = Catalog::new(store.clone(), Datasets::new(indexes), models, policies, false);
+    let types = catalog::Types { datasets: Datasets::new(indexes), models, policies };
     let hub = Hub::new(&upstream::Config::default())?;
+    let catalog = Catalog::new(store.clone(), types, hub.clone(), catalog::Settings::default());
     let satellites = Satellites::new(store.clone(), hub, hub::Config::default(), TaskTracker::new());
     let admin_key = ADMIN_KEY.to_owned().into();
     let identity = Identity::new(store, identity::Config::default(), admin_key, satellites).await?;

@@ -24,7 +24,7 @@ const RULE: [(&str, &[&str]); 19] = [
     ("dataset", &["store", "upstream"]),
     ("policy", &["store", "upstream"]),
     ("pipeline", &["policy", "dataset", "model", "store"]),
-    ("catalog", &["policy", "dataset", "model", "store"]),
+    ("catalog", &["policy", "dataset", "model", "store", "hub"]),
     ("gateway", &["proto"]),
     ("grpc", &["proto", "pipeline", "catalog", "identity"]),
     ("config", &["gateway", "grpc", "hub", "identity", "pipeline", "server", "store", "upstream"]),

@@ -1,8 +1,10 @@
 //! Between wire types and domain values. Wire types stop here.
 
+mod marketplaces;
 mod query;
 mod resources;
 
+pub(super) use marketplaces::{connection_draft, marketplace, proof_draft, registration_draft};
 pub(super) use query::{answer, event, parse_query, policy_metadata, references};
 pub(super) use resources::{
     api_key, attachment_change, attachment_draft, dataset, document, document_draft, endpoint,
