@@ -1,9 +1,14 @@
 //! Accounts on a hub: made, proved and entered.
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use serde_json::{Value, json};
 
-use super::{Hub, HubError, Profile};
-use crate::{domain::Credential, error::UpstreamError};
+use super::{
+    Hub, HubError, ME, Profile,
+    call::{Call, in_time},
+};
+use crate::domain::Credential;
 
 /// An account to be made.
 pub struct Registration {
@@ -22,14 +27,38 @@ pub enum Registered {
     Unproved,
 }
 
+#[derive(Deserialize)]
+struct RegisterAnswer {
+    user: Profile,
+    access_token: Option<SecretString>,
+    requires_email_verification: Option<bool>,
+}
+
+#[derive(Deserialize)]
+struct ProvedAnswer {
+    user: Profile,
+}
+
+#[derive(Deserialize)]
+struct UsernameAnswer {
+    available: bool,
+}
+
 impl Hub {
     /// Makes an account. Never repeated by itself: a second account would come of it.
     ///
     /// # Errors
     /// `Unavailable`; `Rejected`, as for an e-mail address that has one.
     pub async fn register(&self, url: &str, new: &Registration) -> Result<Registered, HubError> {
-        let _ = (url, new);
-        Err(UpstreamError::unavailable("it is not written yet").into())
+        let Registration { username, email, full_name, password } = new;
+        let password = password.expose_secret();
+        let body =
+            json!({ "username": username, "email": email, "full_name": full_name, "password": password });
+        let path = ["api", "v1", "auth", "register"];
+        let call = Call::post(&path).json(&body).hiding(password).once();
+        let answer: RegisterAnswer = self.ask_openly(url, &call).await?.read()?;
+        let is_unproved = answer.requires_email_verification.unwrap_or(answer.access_token.is_none());
+        Ok(if is_unproved { Registered::Unproved } else { Registered::Done(answer.user) })
     }
 
     /// Proves an e-mail address by the code that the hub has sent there.
@@ -37,8 +66,10 @@ impl Hub {
     /// # Errors
     /// `Unavailable`; `Rejected` for a wrong or old code, and when none is expected.
     pub async fn verify_otp(&self, url: &str, email: &str, code: &str) -> Result<Profile, HubError> {
-        let _ = (url, email, code);
-        Err(UpstreamError::unavailable("it is not written yet").into())
+        let path = ["api", "v1", "auth", "register", "verify-otp"];
+        let call = Call::post(&path).json(&json!({ "email": email, "code": code })).hiding(code).once();
+        let answer: ProvedAnswer = self.ask_openly(url, &call).await?.read()?;
+        Ok(answer.user)
     }
 
     /// Has another code sent.
@@ -46,8 +77,10 @@ impl Hub {
     /// # Errors
     /// `Unavailable`; `Rejected`.
     pub async fn resend_otp(&self, url: &str, email: &str) -> Result<(), HubError> {
-        let _ = (url, email);
-        Err(UpstreamError::unavailable("it is not written yet").into())
+        let path = ["api", "v1", "auth", "register", "resend-otp"];
+        let call = Call::post(&path).json(&json!({ "email": email })).once();
+        let _: Value = self.ask_openly(url, &call).await?.read()?;
+        Ok(())
     }
 
     /// The account that a credential enters. `username` may be its e-mail address, and is of no use with an
@@ -61,8 +94,12 @@ impl Hub {
         username: &str,
         credential: &Credential,
     ) -> Result<Profile, HubError> {
-        let _ = (url, username, credential);
-        Err(UpstreamError::unavailable("it is not written yet").into())
+        let access = match credential {
+            Credential::ApiToken(api_token) => api_token.clone(),
+            Credential::Password(password) => in_time(self.log_in(url, username, password)).await?.access,
+        };
+        let call = Call::get(&ME);
+        in_time(self.exchange(url, &call, Some(&access))).await?.read()
     }
 
     /// Whether an account could have this name.
@@ -70,7 +107,8 @@ impl Hub {
     /// # Errors
     /// `Unavailable`; `Rejected`.
     pub async fn is_username_free(&self, url: &str, username: &str) -> Result<bool, HubError> {
-        let _ = (url, username);
-        Err(UpstreamError::unavailable("it is not written yet").into())
+        let path = ["api", "v1", "users", "check-username", username];
+        let answer: UsernameAnswer = self.ask_openly(url, &Call::get(&path)).await?.read()?;
+        Ok(answer.available)
     }
 }

@@ -1,6 +1,10 @@
 //! What goes wrong at a hub.
 
-use crate::error::{Error, UpstreamError};
+use super::said::Said;
+use crate::{
+    error::{Error, UpstreamError},
+    upstream::Failed,
+};
 
 /// A call that failed, and what the hub says about it, for the owner.
 #[derive(Debug)]
@@ -19,6 +23,23 @@ impl HubError {
     /// Whether repeating the call cannot cure it.
     pub fn is_final(&self) -> bool {
         matches!(self.fault, UpstreamError::Rejected { .. })
+    }
+
+    pub(super) fn is_unauthorized(&self) -> bool {
+        self.status == Some(401)
+    }
+
+    /// Reads what a hub says about a call that had these secrets in it.
+    pub(super) fn read(failed: Failed, secrets: &[&str]) -> Self {
+        let Said { code, words } = Said::read(&failed.body, secrets);
+        let status = failed.status.map(|status| status.as_u16());
+        Self { fault: failed.error, status, code, said: words }
+    }
+
+    /// The same, for another who waited for the same call.
+    pub(super) fn shared(&self) -> Self {
+        let Self { fault, status, code, said } = self;
+        Self { fault: fault.shared(), status: *status, code: code.clone(), said: said.clone() }
     }
 
     /// What went wrong in a sentence, for the owner.

@@ -9,7 +9,7 @@ pub mod sse;
 use std::{sync::Arc, time::Duration};
 
 use futures_util::StreamExt;
-use reqwest::{RequestBuilder, Response, Url, header::HeaderMap};
+use reqwest::{RequestBuilder, Response, StatusCode, Url, header::HeaderMap};
 use serde::{Deserialize, Serialize};
 
 pub use clocks::Clocks;
@@ -113,11 +113,15 @@ impl Upstream {
         &self,
         request: impl Fn() -> Result<RequestBuilder, UpstreamError>,
     ) -> Result<Response, Failed> {
-        let limit = Duration::from_millis(self.config.first_token_timeout_ms);
-        let attempts = retry::send(request, self.config.attempts);
-        tokio::time::timeout(limit, attempts)
-            .await
-            .unwrap_or_else(|_| Err(Failed::from(UpstreamError::unavailable("it did not answer in time"))))
+        self.in_time(retry::send(request, self.config.attempts)).await
+    }
+
+    /// Sends a request that must not be repeated.
+    ///
+    /// # Errors
+    /// As [`Upstream::send`]. The server may have done what was asked, unless it answered.
+    pub async fn send_once(&self, request: RequestBuilder) -> Result<Response, Failed> {
+        self.in_time(retry::attempt(request)).await
     }
 
     /// Clocks for one streamed answer, started now.
@@ -127,6 +131,15 @@ impl Upstream {
             Duration::from_millis(self.config.idle_timeout_ms),
         )
     }
+
+    async fn in_time(
+        &self,
+        answer: impl Future<Output = Result<Response, Failed>>,
+    ) -> Result<Response, Failed> {
+        let limit = Duration::from_millis(self.config.first_token_timeout_ms);
+        let late = || Failed::from(UpstreamError::unavailable("it did not answer in time"));
+        tokio::time::timeout(limit, answer).await.unwrap_or_else(|_| Err(late()))
+    }
 }
 
 /// A call that failed, with what the server said about it, for callers that can act on it. The body
@@ -134,12 +147,15 @@ impl Upstream {
 #[derive(Debug)]
 pub struct Failed {
     pub error: UpstreamError,
+    /// `None` when there was no answer.
+    pub status: Option<StatusCode>,
+    pub headers: Box<HeaderMap>,
     pub body: String,
 }
 
 impl From<UpstreamError> for Failed {
     fn from(error: UpstreamError) -> Self {
-        Self { error, body: String::new() }
+        Self { error, status: None, headers: Box::default(), body: String::new() }
     }
 }
 

@@ -27,8 +27,8 @@ pub(super) async fn send(
     once.retry(backoff).when(worth_repeating).adjust(as_asked).await
 }
 
-async fn attempt(request: RequestBuilder) -> Result<Response, Failed> {
-    let response = request
+pub(super) async fn attempt(request: RequestBuilder) -> Result<Response, Failed> {
+    let mut response = request
         .send()
         .await
         .map_err(|e| UpstreamError::unavailable("it cannot be reached").because(e.without_url()))?;
@@ -37,7 +37,8 @@ async fn attempt(request: RequestBuilder) -> Result<Response, Failed> {
     }
     let status = response.status();
     let error = judge(status, retry_after(&response));
-    Err(Failed { error, body: error_body(response).await })
+    let headers = Box::new(std::mem::take(response.headers_mut()));
+    Err(Failed { error, status: Some(status), headers, body: error_body(response).await })
 }
 
 fn judge(status: StatusCode, retry_after: Option<Duration>) -> UpstreamError {

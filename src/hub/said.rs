@@ -1,0 +1,200 @@
+//! What hubs say when they refuse, read for the owner.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+/// Characters of a hub's words that are shown.
+const MAX_WORDS: usize = 300;
+/// Characters of a code for programs.
+const MAX_CODE: usize = 64;
+/// A secret that is shorter than this could be guessed from where it has been struck out.
+const MIN_SECRET: usize = 6;
+/// What stands where a secret stood.
+const STRUCK: &str = "***";
+
+/// A hub's explanation of a refusal.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Said {
+    pub(super) code: Option<String>,
+    pub(super) words: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Body {
+    detail: Detail,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Detail {
+    Text(String),
+    /// What FastAPI finds wrong with a request. `input`, which would quote it, is not read.
+    List(Vec<Violation>),
+    Object(Object),
+}
+
+#[derive(Deserialize)]
+struct Violation {
+    #[serde(default)]
+    loc: Vec<Value>,
+    msg: String,
+}
+
+#[derive(Deserialize)]
+struct Object {
+    message: Option<String>,
+    code: Option<String>,
+    error: Option<String>,
+    #[serde(default)]
+    errors: Vec<Fault>,
+}
+
+/// What is wrong with one of several endpoints.
+#[derive(Deserialize)]
+struct Fault {
+    index: Option<u64>,
+    field: Option<String>,
+    error: String,
+}
+
+impl Said {
+    /// Reads the body of a refusal, in none of whose words any of `secrets` may be. A body that is not a hub's,
+    /// such as a page of HTML, says nothing.
+    pub(super) fn read(body: &str, secrets: &[&str]) -> Self {
+        let Ok(Body { detail }) = serde_json::from_str(body) else { return Self::default() };
+        let (code, words) = match detail {
+            Detail::Text(text) => (None, text),
+            Detail::List(list) => (None, list.iter().map(Violation::words).collect::<Vec<_>>().join("; ")),
+            Detail::Object(object) => {
+                (object.code.as_ref().or(object.error.as_ref()).cloned(), object.words())
+            }
+        };
+        let (words, secrets) = (printable(&words), spellings(secrets));
+        Self { code: code.filter(|code| is_code(code, &secrets)), words: struck(words, &secrets) }
+    }
+}
+
+impl Violation {
+    fn words(&self) -> String {
+        let place = self.loc.iter().filter_map(|part| match part {
+            Value::String(name) => Some(name.clone()),
+            Value::Number(index) => Some(index.to_string()),
+            _ => None,
+        });
+        let place: Vec<String> = place.skip_while(|part| part == "body").collect();
+        if place.is_empty() { self.msg.clone() } else { format!("{}: {}", place.join("."), self.msg) }
+    }
+}
+
+impl Object {
+    fn words(self) -> String {
+        let words = self.message.into_iter().chain(self.errors.into_iter().map(Fault::words));
+        words.collect::<Vec<_>>().join("; ")
+    }
+}
+
+impl Fault {
+    fn words(self) -> String {
+        let index = self.index.map(|index| index.to_string());
+        let place: Vec<String> = index.into_iter().chain(self.field).collect();
+        if place.is_empty() { self.error } else { format!("{}: {}", place.join("."), self.error) }
+    }
+}
+
+/// How secrets may come back, the longest first, for one may be in another.
+fn spellings(secrets: &[&str]) -> Vec<String> {
+    let encoded = |secret: &&str| url::form_urlencoded::byte_serialize(secret.as_bytes()).collect::<String>();
+    let mut spellings: Vec<String> = secrets.iter().map(encoded).collect();
+    spellings.extend(secrets.iter().map(|secret| printable(secret)));
+    spellings.retain(|spelling| !spelling.is_empty());
+    spellings.sort_by_key(|spelling| std::cmp::Reverse(spelling.len()));
+    spellings
+}
+
+/// In one line, without anything that moves a cursor.
+fn printable(text: &str) -> String {
+    let plain = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    plain.collect::<String>().split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn is_code(code: &str, secrets: &[String]) -> bool {
+    let plain = code.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte));
+    let is_short = (1..=MAX_CODE).contains(&code.len());
+    plain && is_short && !secrets.iter().any(|secret| code.contains(secret))
+}
+
+fn struck(mut words: String, secrets: &[String]) -> Option<String> {
+    for secret in secrets {
+        if secret.chars().count() < MIN_SECRET && words.contains(secret) {
+            return None;
+        }
+        words = words.replace(secret, STRUCK);
+    }
+    let words: String = words.chars().take(MAX_WORDS).collect();
+    (!words.is_empty()).then_some(words)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{MAX_WORDS, Said};
+
+    fn words(body: &str) -> Option<String> {
+        Said::read(body, &[]).words
+    }
+
+    #[test]
+    fn every_form_of_a_refusal_is_read() {
+        assert_eq!(words(r#"{"detail": "slug already exists"}"#).unwrap(), "slug already exists");
+        let list = json!({"detail": [
+            {"type": "x", "loc": ["body", "slug"], "msg": "too long", "input": "canary"},
+            {"type": "x", "loc": ["body", "tags", 2], "msg": "bad", "input": {"a": "canary"}},
+            {"type": "x", "loc": [], "msg": "worse"},
+        ]});
+        assert_eq!(words(&list.to_string()).unwrap(), "slug: too long; tags.2: bad; worse");
+        let object = json!({"detail": {"code": "VALIDATION_ERROR", "message": "no", "errors": [
+            {"index": 3, "field": "slug", "error": "reserved"}, {"error": "worse"}]}});
+        let said = Said::read(&object.to_string(), &[]);
+        assert_eq!(said.code.unwrap(), "VALIDATION_ERROR");
+        assert_eq!(said.words.unwrap(), "no; 3.slug: reserved; worse");
+        let other = Said::read(r#"{"detail": {"error": "AMBIGUOUS", "count": 2}}"#, &[]);
+        assert_eq!((other.code.as_deref(), other.words), (Some("AMBIGUOUS"), None));
+    }
+
+    #[test]
+    fn what_is_no_hubs_says_nothing() {
+        for body in
+            ["", "<html><body>Bad gateway</body></html>", "{\"detail\": \"cut", "[]", "{\"detail\": 7}"]
+        {
+            assert_eq!(Said::read(body, &[]), Said::default(), "{body}");
+        }
+        let odd = json!({"detail": {"code": "a code\nof <two> lines", "message": "x"}});
+        assert_eq!(Said::read(&odd.to_string(), &[]).code, None);
+    }
+
+    #[test]
+    fn words_are_one_short_line() {
+        let body = json!({ "detail": format!("a\u{1b}[2J\u{0}b\r\n c{}", "é".repeat(1_000)) });
+        let words = words(&body.to_string()).unwrap();
+        assert!(words.starts_with("a [2J b cé") && words.chars().count() == MAX_WORDS, "{words}");
+    }
+
+    #[test]
+    fn secrets_are_struck_out_however_they_come_back() {
+        let secret = "pass & \tword-1";
+        let encoded = "pass+%26+%09word-1";
+        let said =
+            |text: String| Said::read(&json!({ "detail": text }).to_string(), &[secret, "word-1"]).words;
+        assert_eq!(said(format!("x {secret} y {encoded}")).unwrap(), "x *** y ***");
+        assert_eq!(said("only word-1".to_owned()).unwrap(), "only ***");
+        // Not even the beginning of one that is cut off.
+        let long = said(format!("{}{secret}", "x".repeat(MAX_WORDS - 4))).unwrap();
+        assert!(long.ends_with("x***"), "{long}");
+        // Where a short one has been could be guessed.
+        assert_eq!(Said::read(r#"{"detail": "a cat"}"#, &["a"]).words, None);
+        let code = json!({"detail": {"code": "123456", "message": "the code is 123456"}});
+        let said = Said::read(&code.to_string(), &["123456"]);
+        assert_eq!((said.code, said.words.as_deref()), (None, Some("the code is ***")));
+    }
+}
