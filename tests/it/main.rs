@@ -21,6 +21,7 @@ mod deadlines;
 mod drain;
 mod identity;
 mod local_dataset;
+mod marketplaces;
 mod metrics;
 mod openai;
 mod overload;

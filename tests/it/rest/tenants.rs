@@ -117,12 +117,7 @@ fn requests(names: &Names) -> Vec<(&'static str, &'static str, String, Option<Va
         ),
         ("DELETE", "/api/v1/policies/{policy_id}", at("policies", &names.policy_id, ""), None),
         ("DELETE", "/api/v1/keys/{key_id}", at("keys", &names.key_id, ""), None),
-        (
-            "GET",
-            "/api/v1/marketplaces/{marketplace_id}",
-            at("marketplaces", &names.marketplace_id, ""),
-            None,
-        ),
+        ("GET", "/api/v1/marketplaces/{marketplace_id}", at("marketplaces", &names.marketplace_id, ""), None),
         (
             "DELETE",
             "/api/v1/marketplaces/{marketplace_id}",
