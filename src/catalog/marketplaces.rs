@@ -1,6 +1,9 @@
 //! Marketplaces: the owner's accounts on hubs, and where hubs find this space.
 
+use std::time::Duration;
+
 use secrecy::{ExposeSecret, SecretString};
+use uuid::Uuid;
 
 use super::{Catalog, Page, PageRequest, page::Listing};
 use crate::{
@@ -11,6 +14,9 @@ use crate::{
     error::{Error, Resource, Rule, UpstreamError, Violation},
     hub::{HubError, Profile, Registered, Registration},
 };
+
+/// How long the one who tells a hub where this space is keeps others from doing so: longer than it takes.
+const ANNOUNCING: Duration = Duration::from_secs(30);
 
 /// An account to be made, as it was asked for: nothing is checked.
 pub struct RegistrationDraft {
@@ -232,10 +238,26 @@ impl Catalog {
         self.detail(tenant, stored.id).await
     }
 
+    /// Unless the hub knows it. One replica tells it: of two, newer hubs would know two spaces.
     async fn announce(&self, tenant: &Tenant, marketplace: &Marketplace) -> Result<(), Error> {
         let Some(url) = self.public_url(tenant).await? else { return Ok(()) };
-        let satellite_id = self.hub.announce(marketplace, &url).await?;
-        self.store.announced(tenant.id, marketplace.id, satellite_id, url).await
+        let (lease, holder) = (format!("announce/{}", marketplace.id), Uuid::now_v7());
+        if self.store.acquire_lease(&lease, holder, ANNOUNCING).await?.is_none() {
+            return Ok(());
+        }
+        let told = self.tell_url(tenant, marketplace.id, url).await;
+        self.store.release_lease(&lease, holder).await?;
+        told
+    }
+
+    async fn tell_url(&self, tenant: &Tenant, id: MarketplaceId, url: String) -> Result<(), Error> {
+        // Somebody may have done it meanwhile.
+        let marketplace = self.store.marketplace(tenant.id, id).await?;
+        if marketplace.announced_url.as_ref() == Some(&url) {
+            return Ok(());
+        }
+        let satellite_id = self.hub.announce(&marketplace, &url).await?;
+        self.store.announced(tenant.id, id, satellite_id, url).await
     }
 
     async fn detail(&self, tenant: &Tenant, id: MarketplaceId) -> Result<MarketplaceDetail, Error> {

@@ -70,6 +70,26 @@ on_both! {
         bearer(&space, &hub.mint("3", &id)).await.query("open").await.unwrap();
     }
 
+    async fn of_several_who_would_tell_a_hub_one_does(database: Database) {
+        let hub = Hub::start().await;
+        hub.know_satellites(true);
+        let space = space(database, &hub, &[]).await;
+        let mut owner = space.admin().await;
+        let id = connect(&mut owner, by_token()).await.unwrap().id;
+        assert!(hub.satellites().is_empty(), "it was told of no URL");
+        let set = SetPublicUrlRequest { public_url: CHOSEN.to_owned() };
+        owner.marketplaces.set_public_url(set).await.unwrap();
+        let (lease, other) = (format!("announce/{id}"), uuid::Uuid::now_v7());
+        space.store.acquire_lease(&lease, other, std::time::Duration::from_secs(600)).await.unwrap().unwrap();
+        connect(&mut owner, by_token()).await.unwrap();
+        assert_eq!(hub.calls("add-satellite"), 0, "two would have told it");
+        space.store.release_lease(&lease, other).await.unwrap();
+        for _ in 0..2 {
+            connect(&mut owner, by_token()).await.unwrap();
+            assert_eq!((hub.calls("add-satellite"), hub.calls("move-satellite")), (1, 0));
+        }
+    }
+
     async fn a_hub_that_cannot_be_told_is_connected_all_the_same(database: Database) {
         let hub = Hub::start().await;
         for route in ["add-satellite", "set-me"] {
