@@ -14,8 +14,10 @@ mod client;
 mod demo;
 mod ingest;
 mod key;
+mod marketplace;
 mod output;
 mod query;
+mod secret;
 mod serve;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -51,6 +53,13 @@ enum Command {
     /// Create, list and revoke API keys
     #[command(subcommand)]
     Key(key::Key),
+    /// Connect to accounts on SyftHubs, make them, and take them away
+    #[command(subcommand)]
+    Marketplace(marketplace::Command),
+    /// List marketplaces, and how they stand with what is published there
+    Marketplaces(marketplace::List),
+    /// Show the URL at which marketplaces' users reach this space, or set it
+    PublicUrl(marketplace::PublicUrl),
     /// Bring the database's schema up to date and exit
     Migrate(serve::Migrate),
     /// Ask a running server whether it is healthy; the exit status says so
@@ -102,6 +111,9 @@ impl Command {
             Self::Query(query) => query.run().await,
             Self::Ingest(ingest) => ingest.run().await,
             Self::Key(key) => key.run().await,
+            Self::Marketplace(marketplace) => marketplace.run().await,
+            Self::Marketplaces(list) => list.run().await,
+            Self::PublicUrl(public_url) => public_url.run().await,
             Self::Migrate(migrate) => migrate.run().await,
             Self::Check(check) => check.run().await,
         }

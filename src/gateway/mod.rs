@@ -10,12 +10,14 @@ mod endpoints;
 mod front;
 mod health;
 mod keys;
+mod marketplaces;
 mod openapi;
 mod policies;
 mod problem;
 mod query;
 mod resources;
 mod route;
+mod settings;
 mod tenants;
 
 use axum::{
@@ -34,8 +36,8 @@ use crate::{
     domain::{Access, Scope},
     proto::{
         access_service_client::AccessServiceClient, dataset_service_client::DatasetServiceClient,
-        endpoint_service_client::EndpointServiceClient, model_service_client::ModelServiceClient,
-        policy_service_client::PolicyServiceClient,
+        endpoint_service_client::EndpointServiceClient, marketplace_service_client::MarketplaceServiceClient,
+        model_service_client::ModelServiceClient, policy_service_client::PolicyServiceClient,
     },
 };
 use problem::{Origin, Problem};
@@ -77,7 +79,8 @@ impl Gateway {
         datasets: DatasetServiceClient,
         models: ModelServiceClient,
         policies: PolicyServiceClient,
-        access: AccessServiceClient
+        access: AccessServiceClient,
+        marketplaces: MarketplaceServiceClient
     }
 
     fn health(&self) -> HealthClient<Rpcs> {
@@ -142,6 +145,8 @@ fn routes() -> Vec<Route> {
         attachments::dataset_routes(),
         attachments::model_routes(),
         policies::routes(),
+        marketplaces::routes(),
+        settings::routes(),
         tenants::routes(),
         keys::routes(),
         health::routes(),

@@ -34,7 +34,19 @@ fn the_demo_answers_and_ends() {
 #[test]
 fn help_names_every_command() {
     let text = stdout(&run(&["--help"]));
-    for command in ["serve", "demo", "query", "ingest", "key", "migrate", "check"] {
+    let commands = [
+        "serve",
+        "demo",
+        "query",
+        "ingest",
+        "key",
+        "marketplace",
+        "marketplaces",
+        "public-url",
+        "migrate",
+        "check",
+    ];
+    for command in commands {
         assert!(text.contains(&format!("  {command} ")), "{text}");
         assert!(run(&[command, "--help"]).status.success());
     }
