@@ -139,7 +139,7 @@ on_both! {
         for slug in ["a-chat", "b-chat", "c-chat"] {
             reported(&hub, slug, false).await;
         }
-        reported(&hub, "law", false).await;
+        reported(&hub, "law", true).await;
     }
 }
 
