@@ -101,11 +101,19 @@ impl Fault {
     }
 }
 
-/// How secrets may come back, the longest first, for one may be in another.
+/// How secrets may come back: as they are, and as forms, addresses and JSON write them. The longest first, for
+/// one may be in another.
 fn spellings(secrets: &[&str]) -> Vec<String> {
-    let encoded = |secret: &&str| url::form_urlencoded::byte_serialize(secret.as_bytes()).collect::<String>();
-    let mut spellings: Vec<String> = secrets.iter().map(encoded).collect();
-    spellings.extend(secrets.iter().map(|secret| printable(secret)));
+    let mut spellings = Vec::with_capacity(4 * secrets.len());
+    for secret in secrets {
+        let encoded: String = url::form_urlencoded::byte_serialize(secret.as_bytes()).collect();
+        let quoted = Value::from(*secret).to_string();
+        let quoted = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(&quoted);
+        spellings.push(encoded.replace('+', "%20"));
+        spellings.push(encoded);
+        spellings.push(printable(quoted));
+        spellings.push(printable(secret));
+    }
     spellings.retain(|spelling| !spelling.is_empty());
     spellings.sort_by_key(|spelling| std::cmp::Reverse(spelling.len()));
     spellings
@@ -182,11 +190,13 @@ mod tests {
 
     #[test]
     fn secrets_are_struck_out_however_they_come_back() {
-        let secret = "pass & \tword-1";
-        let encoded = "pass+%26+%09word-1";
+        let secret = "pass \" & \tword-1";
+        let [form, address, quoted] =
+            ["pass+%22+%26+%09word-1", "pass%20%22%20%26%20%09word-1", r#"pass \" & \tword-1"#];
         let said =
             |text: String| Said::read(&json!({ "detail": text }).to_string(), &[secret, "word-1"]).words;
-        assert_eq!(said(format!("x {secret} y {encoded}")).unwrap(), "x *** y ***");
+        let all = said(format!("{secret}, {form}, {address}, {quoted}")).unwrap();
+        assert_eq!(all, "***, ***, ***, ***");
         assert_eq!(said("only word-1".to_owned()).unwrap(), "only ***");
         // Not even the beginning of one that is cut off.
         let long = said(format!("{}{secret}", "x".repeat(MAX_WORDS - 4))).unwrap();

@@ -19,6 +19,7 @@ mod crash;
 mod database_faults;
 mod deadlines;
 mod drain;
+mod hub_client;
 mod identity;
 mod local_dataset;
 mod metrics;
