@@ -1,7 +1,6 @@
 //! Reports of what is alive.
 
 use serde::Serialize;
-use serde_json::{Map, Value};
 use time::{Duration, format_description::well_known::Rfc3339};
 
 use super::{Hub, HubError, Liveness, call::Call};
@@ -77,7 +76,6 @@ impl Hub {
             satellite_id: marketplace.satellite_id.as_deref(),
         };
         let call = Call::post(&["api", "v1", "endpoints", "health"]).json(&report);
-        let _: Map<String, Value> = self.ask(marketplace, call).await?.read()?;
-        Ok(())
+        self.ask(marketplace, call).await?.done()
     }
 }

@@ -173,6 +173,9 @@ async fn what_is_not_there_has_been_taken_away() {
     client.publish(&account(&hub), &publication("papers")).await.unwrap();
     hub.trouble("unpublish", 1, Trouble::Vanish);
     client.unpublish(&account(&hub), "papers").await.unwrap();
+    hub.fail_next("unpublish", 1, fault(200, "<html>a portal</html>"));
+    let error = client.unpublish(&account(&hub), "papers").await.unwrap_err();
+    assert_eq!(unavailable(&error), "its answer cannot be read");
     hub.fail("unpublish", fault(403, ""));
     assert_eq!(
         rejected(&client.unpublish(&account(&hub), "papers").await.unwrap_err()),

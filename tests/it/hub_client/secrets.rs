@@ -1,5 +1,7 @@
 //! A hub that says again what it was told tells nobody a secret.
 
+use std::sync::{Arc, Mutex};
+
 use syft_endpoints::{
     domain::Credential,
     hub::{HubError, Liveness, Registration},
@@ -74,4 +76,46 @@ async fn what_is_echoed_while_a_session_is_renewed_is_struck_out_too() {
     hub.revoke_refresh_tokens();
     hub.trouble("login", 1, Trouble::Echo(401));
     check("login", &client.is_listed(&account, "papers").await.unwrap_err());
+}
+
+/// Where the log of one thread goes.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn nothing_of_it_is_logged() {
+    let (hub, client, log) = (hub::Hub::start().await, client(), Log::default());
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    let _logging = tracing::subscriber::set_default(subscriber);
+    let account = session(&hub);
+    client.publish(&account, &publication("papers")).await.unwrap();
+    hub.expire_access_tokens();
+    client.enter(&hub.url(), hub::OWNER, account.credential.as_ref().unwrap()).await.unwrap();
+    client.is_listed(&account, "papers").await.unwrap();
+    for route in ["exists", "login", "verify-otp"] {
+        hub.trouble(route, usize::MAX, Trouble::Echo(400));
+    }
+    client.is_listed(&account, "papers").await.unwrap_err();
+    client.enter(&hub.url(), hub::OWNER, account.credential.as_ref().unwrap()).await.unwrap_err();
+    client.verify_otp(&hub.url(), "newcomer@hub.example", "code-4724").await.unwrap_err();
+    let log = String::from_utf8_lossy(&log.0.lock().unwrap()).into_owned();
+    assert!(log.contains("127.0.0.1"), "nothing was logged: the check sees nothing");
+    for secret in SECRETS.into_iter().chain(["you sent", "newcomer@hub.example"]) {
+        assert!(!log.contains(secret), "{secret} is in the log");
+    }
 }
