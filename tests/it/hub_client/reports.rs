@@ -78,6 +78,22 @@ async fn a_clock_is_learnt_from_any_answer_and_again_when_it_changes() {
     assert_eq!(errors(&hub).len(), 4);
 }
 
+/// What tests of the reporter rely on.
+#[tokio::test]
+async fn a_hub_sees_a_report_lapse() {
+    let (hub, client) = (hub::Hub::start().await, client());
+    hub.list(serde_json::to_value(publication("papers")).unwrap());
+    for (skew, lapses) in [(0, 0), (20, 0), (40, 0), (90, 1), (115, 1)] {
+        hub.set_skew(skew);
+        client.report(&account(&hub), HERE, &[alive("papers")], 30).await.unwrap();
+        assert_eq!(hub.lapses().len(), lapses, "{skew}");
+    }
+    hub.set_skew(150);
+    assert_eq!(hub.lapses(), ["papers", "papers"]);
+    client.unpublish(&account(&hub), "papers").await.unwrap();
+    assert_eq!(hub.lapses().len(), 0);
+}
+
 #[tokio::test]
 async fn three_hundred_are_told_in_a_call() {
     let (hub, client) = (hub::Hub::start().await, client());

@@ -30,6 +30,21 @@ pub struct Report {
     pub satellite_id: Option<String>,
 }
 
+impl State {
+    /// The slugs that [`super::OWNER`] lists of which a report was believed no longer before the next one came, or
+    /// now; one for each time.
+    pub(super) fn lapses(&self) -> Vec<String> {
+        let mut lapses = Vec::new();
+        for slug in self.slugs(super::OWNER) {
+            let reports: Vec<&Report> = self.reports.iter().filter(|report| report.slug == slug).collect();
+            let comings = reports.iter().skip(1).map(|next| next.arrived_at).chain([self.now()]);
+            let late = reports.iter().zip(comings).filter(|(report, next)| report.believed_until < *next);
+            lapses.extend(late.map(|_| slug.clone()));
+        }
+        lapses
+    }
+}
+
 pub(super) fn health(state: &mut State, asked: &Asked) -> Result<Answer, Answer> {
     let account = asked.account(state)?;
     let body = asked.object()?;
