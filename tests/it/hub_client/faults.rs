@@ -150,6 +150,28 @@ async fn a_slow_hub_is_waited_for_ten_seconds_in_all() {
     }
 }
 
+/// The login takes six of the ten.
+#[tokio::test]
+async fn what_a_call_is_made_with_counts_too() {
+    let (hub, client, begun) = (hub::Hub::start().await, client(), Instant::now());
+    let account = session(&hub);
+    hub.hold_route("login");
+    let spend_the_time = async {
+        eventually_asked(&hub, "login").await;
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(6)).await;
+        tokio::time::resume();
+        hub.release();
+        hub.hold_route("exists");
+        eventually_asked(&hub, "exists").await;
+        tokio::time::pause();
+    };
+    let (answer, ()) = tokio::join!(client.is_listed(&account, "papers"), spend_the_time);
+    assert_eq!(unavailable(&answer.unwrap_err()), "it did not answer in time");
+    let waited = begun.elapsed().as_secs_f64();
+    assert!((9.9..11.0).contains(&waited), "{waited} s");
+}
+
 async fn eventually_asked(hub: &hub::Hub, route: &'static str) {
     let mut count = hub.watch();
     while hub.calls(route) == 0 {
