@@ -38,8 +38,12 @@ impl State {
         for slug in self.slugs(super::OWNER) {
             let reports: Vec<&Report> = self.reports.iter().filter(|report| report.slug == slug).collect();
             let comings = reports.iter().skip(1).map(|next| next.arrived_at).chain([self.now()]);
-            let late = reports.iter().zip(comings).filter(|(report, next)| report.believed_until < *next);
-            lapses.extend(late.map(|_| slug.clone()));
+            // One that is old when it comes has a second to be followed by a better one.
+            let gap = |(report, next): &(&&Report, OffsetDateTime)| {
+                *next - report.believed_until.max(report.arrived_at) > time::Duration::SECOND
+            };
+            let gaps = reports.iter().zip(comings).filter(gap).count();
+            lapses.extend(std::iter::repeat_n(slug, gaps));
         }
         lapses
     }
