@@ -12,8 +12,8 @@ use crate::error::UpstreamError;
 /// A server that asks for more patience than this, or than half of the time that a call has, is not waited for:
 /// the caller is told instead.
 const MAX_PATIENCE: Duration = Duration::from_secs(10);
-/// How much of an error's body is kept for those who can act on it.
-const MAX_ERROR_BODY: usize = 16 << 10;
+/// How much of an error's body is kept for those who can act on it. Some quote the whole request.
+const MAX_ERROR_BODY: usize = 256 << 10;
 
 pub(super) async fn send(
     request: impl Fn() -> Result<RequestBuilder, UpstreamError>,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde_json::json;
 use syft_endpoints::{
     domain::Marketplace,
     error::UpstreamError,
@@ -10,7 +11,7 @@ use syft_endpoints::{
 };
 use tokio::time::Instant;
 
-use super::{account, client, fault, rejected, session, unavailable};
+use super::{account, client, fault, publication, rejected, session, unavailable};
 use crate::support::hub::{self, Fault, Trouble};
 
 const HTML: &str = "<html><body>hub-says-4719</body></html>";
@@ -58,6 +59,17 @@ async fn what_will_not_pass_is_rejected_and_tried_once() {
         assert_eq!((rejected(&error), error.status, error.said.as_deref()), (reason, Some(status), said));
         assert_eq!(hub.calls("exists"), 1, "{status}");
     }
+}
+
+#[tokio::test]
+async fn a_refusal_that_quotes_a_long_request_is_read() {
+    let hub = hub::Hub::start().await;
+    let found =
+        json!({"loc": ["body", "name"], "msg": "Field required", "input": {"readme": "é".repeat(50_000)}});
+    hub.fail("publish", fault(422, &json!({ "detail": [found] }).to_string()));
+    let error = client().publish(&account(&hub), &publication("papers")).await.unwrap_err();
+    assert_eq!(error.said.as_deref(), Some("name: Field required"));
+    assert!(!format!("{error:?}").contains('é'));
 }
 
 #[tokio::test]
