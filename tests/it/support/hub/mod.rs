@@ -199,6 +199,12 @@ impl Hub {
         self.inner.state().reports.clone()
     }
 
+    /// The slugs that [`OWNER`] lists of which a report ended before the next one came, or has ended by now, on the
+    /// hub's clock; one for each time. Of what was never reported nothing is said.
+    pub fn lapses(&self) -> Vec<String> {
+        self.inner.state().lapses()
+    }
+
     /// Sets the hub's clock ahead of ours.
     pub fn set_skew(&self, seconds: i64) {
         self.inner.state().skew = time::Duration::seconds(seconds);
