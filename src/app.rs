@@ -186,10 +186,13 @@ fn registries(
 ) -> Result<Registries, Cause> {
     let indexes = config.data_dir.join("indexes");
     let indexes = LocalIndexes::new(store.clone(), indexes, background.clone(), until.clone());
+    let longest = Duration::from_millis(config.pipeline.timeout_ms);
+    let policies = Policies::new(store, &config.upstream, longest)?;
+    background.spawn(policies.clone().recover_charges(until.clone()));
     Ok(Registries {
         datasets: Datasets::new(indexes),
         models: Models::new(Upstream::new(config.upstream.clone())?),
-        policies: Policies::new(store),
+        policies,
     })
 }
 

@@ -11,6 +11,7 @@ mod m0003_runtime;
 mod m0004_policy_index;
 mod m0005_marketplaces;
 mod m0006_listings;
+mod m0007_charges;
 
 use sea_orm_migration::prelude::*;
 
@@ -29,6 +30,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0004_policy_index::Migration),
             Box::new(m0005_marketplaces::Migration),
             Box::new(m0006_listings::Migration),
+            Box::new(m0007_charges::Migration),
         ]
     }
 }

@@ -79,12 +79,26 @@ pub struct Cost {
     pub currency: String,
 }
 
+/// A movement of money, as those who moved it know it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transaction {
+    /// The way that the money took.
+    pub rail: &'static str,
+    /// What the other side calls it.
+    pub id: String,
+    /// What we call it.
+    pub reference: String,
+}
+
 /// What one policy did with a query.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PolicyEntry {
     pub policy_type: &'static str,
     pub kind: &'static str,
     pub status: &'static str,
+    /// What it took, gave back or asked for.
+    pub cost: Option<Cost>,
+    pub transaction: Option<Transaction>,
     pub reason_code: Option<&'static str>,
     pub reason: Option<String>,
     pub details: Map<String, Value>,

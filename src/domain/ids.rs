@@ -41,6 +41,8 @@ id! {
     MarketplaceId;
     /// An endpoint on a marketplace.
     ListingId;
+    /// One reservation of money.
+    ChargeId;
     /// One query.
     QueryId;
 }

@@ -12,7 +12,8 @@ pub mod schema;
 pub mod words;
 
 pub use answer::{
-    Answer, Completion, Cost, FinishReason, PolicyEntry, QueryEvent, Reference, References, Usage,
+    Answer, Completion, Cost, FinishReason, PolicyEntry, QueryEvent, Reference, References, Transaction,
+    Usage,
 };
 pub use caller::{Access, Caller, Peer, Scope, Tenant};
 pub use catalog::{
@@ -20,7 +21,9 @@ pub use catalog::{
     EndpointChange, EndpointRef, Health, NewAttachment, NewEndpoint, NewPolicy, Policy, PolicyChange,
     ResponseType, TypeInfo,
 };
-pub use ids::{ApiKeyId, AttachmentId, EndpointId, ListingId, MarketplaceId, PolicyId, QueryId, TenantId};
+pub use ids::{
+    ApiKeyId, AttachmentId, ChargeId, EndpointId, ListingId, MarketplaceId, PolicyId, QueryId, TenantId,
+};
 pub use listing::{Listing, ListingState};
 pub use marketplace::{Credential, Marketplace, MarketplaceDetail, NewMarketplace, Tally};
 pub use query::{ChatOptions, Message, Query, QueryDraft, Role, SearchOptions, defaults};

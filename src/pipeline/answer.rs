@@ -58,9 +58,9 @@ impl Draft {
     }
 
     /// Sends what was withheld.
-    pub(super) async fn release(&mut self, turn: &mut Turn, sink: &mut EventSink) -> Result<(), Error> {
+    pub(super) async fn release(&mut self, sink: &mut EventSink) -> Result<(), Error> {
         match self.withheld.take() {
-            Some(text) if !text.is_empty() => sink.send(turn, QueryEvent::Delta(text)).await,
+            Some(text) if !text.is_empty() => sink.send(QueryEvent::Delta(text)).await,
             _ => Ok(()),
         }
     }
@@ -83,7 +83,7 @@ impl Draft {
         self.filters.references(&mut references)?;
         turn.documents = references.documents.len();
         let references = Arc::new(references);
-        sink.send(turn, QueryEvent::References(Arc::clone(&references))).await?;
+        sink.send(QueryEvent::References(Arc::clone(&references))).await?;
         Ok(Some(references))
     }
 
@@ -104,25 +104,25 @@ impl Draft {
                     written += text.chars().count();
                     turn.usage = Usage::estimate(read, written);
                     let text = self.filters.delta(text)?;
-                    self.emit(text, turn, sink).await?;
+                    self.emit(text, sink).await?;
                 }
                 ChatEvent::Finished(completion) => {
                     turn.usage = completion.usage;
                     self.completion = Some(completion);
                     let rest = self.filters.finish()?;
-                    return self.emit(rest, turn, sink).await;
+                    return self.emit(rest, sink).await;
                 }
             }
         }
         Err(failed(UpstreamError::unavailable("its answer broke off")))
     }
 
-    async fn emit(&mut self, text: String, turn: &mut Turn, sink: &mut EventSink) -> Result<(), Error> {
+    async fn emit(&mut self, text: String, sink: &mut EventSink) -> Result<(), Error> {
         if text.is_empty() {
             return Ok(());
         }
         let Some(withheld) = &mut self.withheld else {
-            return sink.send(turn, QueryEvent::Delta(text)).await;
+            return sink.send(QueryEvent::Delta(text)).await;
         };
         if withheld.len() + text.len() > MAX_WITHHELD {
             return Err(UpstreamError::unavailable("its answer is too large").of(Part::Model));

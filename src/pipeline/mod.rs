@@ -148,7 +148,10 @@ impl Pipeline {
         let mut report = Report::start(id, &call);
         let plan = cx.bound(self.plans.get(&call)).await;
         let trace = call.trace.unwrap_or_else(|| TraceContext::root(id.0));
+        let limit = Duration::from_millis(self.config.timeout_ms);
+        let is_clients_deadline = call.timeout.is_some_and(|timeout| timeout <= limit);
         let mut turn = Turn::new(id, call.caller, Arc::new(call.query), call.preview, trace);
+        turn.is_clients_deadline = is_clients_deadline;
         let ended = match plan {
             Err(error) => Err(error),
             Ok(plan) => {
@@ -184,6 +187,7 @@ impl Pipeline {
             turn.note_refusal(refusal);
         }
         let outcome = result.as_ref().err().map_or(Outcome::Completed, Error::outcome);
+        sink.tell(turn);
         let settling = AssertUnwindSafe(plan.policies.settle(turn, outcome)).catch_unwind();
         let settled = settling.await.unwrap_or_else(|_| Err(Error::internal("settling panicked")));
         if let (Err(_), Err(error)) = (&result, &settled) {
@@ -193,7 +197,7 @@ impl Pipeline {
         result.and(settled)?;
         if draft.withholds() {
             // The text leaves only now, approved and paid for.
-            cx.bound(draft.release(turn, sink)).await?;
+            cx.bound(draft.release(sink)).await?;
         }
         Ok(QueryEvent::Completed(Box::new(Answer {
             query_id: turn.query_id,

@@ -2,6 +2,10 @@
 
 use std::{
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, ready},
 };
 
@@ -34,6 +38,8 @@ type Last = Result<QueryEvent, Failure>;
 pub(super) struct EventSink {
     events: mpsc::Sender<QueryEvent>,
     last: oneshot::Sender<Last>,
+    /// Whether the client waits for the whole answer: until then it is handed nothing.
+    folds: Arc<AtomicBool>,
     first_event: Option<Instant>,
     first_token: Option<Instant>,
 }
@@ -45,6 +51,7 @@ pub struct QueryStream {
     peeked: Option<QueryEvent>,
     events: mpsc::Receiver<QueryEvent>,
     last: Option<oneshot::Receiver<Last>>,
+    folds: Arc<AtomicBool>,
     _cancel: DropGuard,
 }
 
@@ -55,17 +62,17 @@ pub(super) fn channel(
 ) -> (EventSink, QueryStream) {
     let (events, inbox) = mpsc::channel(capacity.max(1));
     let (last, last_inbox) = oneshot::channel();
-    let sink = EventSink { events, last, first_event: None, first_token: None };
+    let folds = Arc::new(AtomicBool::new(false));
+    let sink = EventSink { events, last, folds: Arc::clone(&folds), first_event: None, first_token: None };
     let _cancel = client.drop_guard();
-    (sink, QueryStream { query_id, peeked: None, events: inbox, last: Some(last_inbox), _cancel })
+    (sink, QueryStream { query_id, peeked: None, events: inbox, last: Some(last_inbox), folds, _cancel })
 }
 
 impl EventSink {
     /// Waits for room.
-    pub(super) async fn send(&mut self, turn: &mut Turn, event: QueryEvent) -> Result<(), Error> {
+    pub(super) async fn send(&mut self, event: QueryEvent) -> Result<(), Error> {
         let text = matches!(event, QueryEvent::Delta(_));
         self.events.send(event).await.map_err(|_| Error::Ended(Ended::ClientGone))?;
-        turn.delivered = true;
         self.first_event.get_or_insert_with(Instant::now);
         if text {
             self.first_token.get_or_insert_with(Instant::now);
@@ -77,6 +84,13 @@ impl EventSink {
     pub(super) fn finish(self, last: Last) {
         // A client that is gone does not hear it.
         let _ = self.last.send(last);
+    }
+
+    /// Notes what the client has been handed.
+    pub(super) fn tell(&self, turn: &mut Turn) {
+        let streams = !self.folds.load(Ordering::Relaxed);
+        turn.delivered = streams && self.first_event.is_some();
+        turn.text_delivered = streams && self.first_token.is_some();
     }
 
     pub(super) fn first_event(&self) -> Option<Instant> {
@@ -108,6 +122,7 @@ impl QueryStream {
     /// # Errors
     /// The query's failure; what had been answered until then is lost.
     pub async fn answer(mut self) -> Result<Answer, Failure> {
+        self.folds.store(true, Ordering::Relaxed);
         let (mut references, mut text) = (None, String::new());
         while let Some(event) = self.next().await {
             match event? {

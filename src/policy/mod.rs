@@ -4,6 +4,7 @@
 //! all the configurations of its type, so it decides itself how they combine.
 
 mod access;
+mod accounting;
 mod filter;
 mod pattern;
 mod rate_limit;

@@ -162,6 +162,6 @@ impl Limit {
     }
 }
 
-fn everybody() -> Vec<String> {
+pub(super) fn everybody() -> Vec<String> {
     vec!["*".to_owned()]
 }

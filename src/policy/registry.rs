@@ -1,18 +1,21 @@
 //! The types of policy this service knows.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde::de::DeserializeOwned;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Policy, PolicySet,
     access::{self, Access},
+    accounting::{self, Accounting, Till},
     rate_limit::{self, RateLimit},
 };
 use crate::{
     domain::{self, PolicyId, schema, schema::TypeSpec},
     error::{Cause, Error, Resource},
     store::{RateCounters, Store},
+    upstream,
 };
 
 /// Makes one instance from all policies of its type on an endpoint.
@@ -29,12 +32,16 @@ pub struct Policies {
 #[derive(Clone)]
 struct Tools {
     rate_counters: RateCounters,
+    till: Till,
 }
 
 impl Policies {
-    /// Starts what policies share.
-    pub fn new(store: &Store) -> Self {
-        let types: [(TypeSpec, Build); 2] = [
+    /// Starts what policies share. Queries take `longest` at most to answer.
+    ///
+    /// # Errors
+    /// When the TLS provider cannot be set up.
+    pub fn new(store: &Store, config: &upstream::Config, longest: Duration) -> Result<Self, Cause> {
+        let types: [(TypeSpec, Build); 3] = [
             (
                 TypeSpec::of::<access::Config>(access::NAME, access::DESCRIPTION, access::ICON, &[]),
                 build_access,
@@ -49,8 +56,25 @@ impl Policies {
                 .publishing(&["limit", "scope"]),
                 build_rate_limit,
             ),
+            (
+                TypeSpec::of::<accounting::Config>(
+                    accounting::NAME,
+                    accounting::DESCRIPTION,
+                    accounting::ICON,
+                    accounting::SECRETS,
+                )
+                .publishing(accounting::PUBLIC),
+                build_accounting,
+            ),
         ];
-        Self { types: types.into(), tools: Tools { rate_counters: RateCounters::start(store) } }
+        let till = Till::new(store, config, longest)?;
+        let tools = Tools { rate_counters: RateCounters::start(store), till };
+        Ok(Self { types: types.into(), tools })
+    }
+
+    /// Settles the charges that crashes and silent accounting services have left, until `until`.
+    pub async fn recover_charges(self, until: CancellationToken) {
+        self.tools.till.recover(until).await;
     }
 
     /// The types, by name.
@@ -84,6 +108,10 @@ fn build_access(_tools: &Tools, policies: &[domain::Policy]) -> Result<Arc<dyn P
 
 fn build_rate_limit(tools: &Tools, policies: &[domain::Policy]) -> Result<Arc<dyn Policy>, Cause> {
     Ok(Arc::new(RateLimit::new(read_all(policies)?, tools.rate_counters.clone())?))
+}
+
+fn build_accounting(tools: &Tools, policies: &[domain::Policy]) -> Result<Arc<dyn Policy>, Cause> {
+    Ok(Arc::new(Accounting::new(policies, tools.till.clone())?))
 }
 
 fn read_all<C: DeserializeOwned>(policies: &[domain::Policy]) -> Result<Vec<(PolicyId, C)>, Cause> {

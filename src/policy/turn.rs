@@ -26,8 +26,12 @@ pub struct Turn {
     pub usage: Usage,
     /// References found.
     pub documents: usize,
-    /// Whether an event was handed to the client.
+    /// Whether an event was handed to the client. One that waits for the whole answer is handed nothing before.
     pub delivered: bool,
+    /// Whether some of it was text.
+    pub text_delivered: bool,
+    /// Whether the deadline, if there is one, is the client's and not ours.
+    pub is_clients_deadline: bool,
     /// What the query costs; set by payment policies.
     pub cost: Option<Cost>,
     /// What policies have to say in `policy_metadata`.
@@ -69,6 +73,8 @@ impl Turn {
             usage: Usage::default(),
             documents: 0,
             delivered: false,
+            text_delivered: false,
+            is_clients_deadline: false,
             cost: None,
             entries: Vec::new(),
             entered: Vec::new(),
@@ -99,6 +105,8 @@ impl Turn {
             policy_type: refusal.policy_type,
             kind: refusal.kind,
             status: "rejected",
+            cost: None,
+            transaction: None,
             reason_code: Some(refusal.code),
             reason: Some(refusal.message.clone()),
             details: refusal.details.clone(),

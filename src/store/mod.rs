@@ -9,6 +9,7 @@
 mod api_keys;
 mod attachments;
 mod bulk;
+mod charges;
 mod connect;
 mod documents;
 mod endpoints;
@@ -44,6 +45,7 @@ use time::OffsetDateTime;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub use charges::{Decision, NewCharge, OpenCharge, Settled};
 pub use documents::VersionedDocument;
 pub use feed::Feed;
 pub use leases::Lease;

@@ -105,7 +105,7 @@ pub(super) struct Owner {
 }
 
 impl Owner {
-    fn bind(self, field: &str) -> String {
+    pub(super) fn bind(self, field: &str) -> String {
         format!("{}/{}/{field}", self.tenant, self.row)
     }
 }

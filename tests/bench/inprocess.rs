@@ -62,7 +62,7 @@ async fn serve(folder: &Path) -> Result<(), Fault> {
     let pipeline = Pipeline::new(config, plans, recorder, lifetime, metrics.clone());
     let indexes = LocalIndexes::new(store.clone(), folder.join("indexes"), tasks.clone(), shutdown);
     let models = Models::new(Upstream::new(upstream::Config::default())?);
-    let policies = Policies::new(&store);
+    let policies = Policies::new(&store, &upstream::Config::default(), Duration::from_secs(300))?;
     let datasets = Datasets::new(indexes);
     let types =
         catalog::Types { datasets: datasets.clone(), models: models.clone(), policies: policies.clone() };

@@ -88,10 +88,18 @@ struct PolicyEntry {
     amount: Option<f64>,
     currency: Option<String>,
     recipient: Option<Map<String, Value>>,
-    transaction: Option<Map<String, Value>>,
+    transaction: Option<Transaction>,
     reason_code: Option<String>,
     reason: Option<String>,
     details: Map<String, Value>,
+}
+
+/// A movement of money.
+#[derive(Serialize, JsonSchema)]
+struct Transaction {
+    rail: String,
+    id: String,
+    reference: String,
 }
 
 /// How an answer was made: the last event of a stream. It has none of the keys that readers of streams
@@ -205,14 +213,17 @@ pub fn policy_metadata(metadata: proto::PolicyMetadata) -> PolicyMetadata {
 
 fn entry(entry: proto::PolicyEntry) -> PolicyEntry {
     let said = |text: String| Some(text).filter(|text| !text.is_empty());
+    let (amount, currency) = price(entry.cost);
+    let transaction =
+        entry.transaction.map(|made| Transaction { rail: made.rail, id: made.id, reference: made.reference });
     PolicyEntry {
         policy_type: entry.policy_type,
         kind: entry.kind,
         status: entry.status,
-        amount: None,
-        currency: None,
+        amount,
+        currency,
         recipient: None,
-        transaction: None,
+        transaction,
         reason_code: said(entry.reason_code),
         reason: said(entry.reason),
         details: entry.details.and_then(from_struct).unwrap_or_default(),

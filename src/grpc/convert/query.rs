@@ -132,5 +132,11 @@ fn entry(entry: &PolicyEntry) -> proto::PolicyEntry {
         reason_code: entry.reason_code.unwrap_or_default().to_owned(),
         reason: entry.reason.clone().unwrap_or_default(),
         details: Some(to_struct(entry.details.clone())),
+        cost: entry.cost.clone().map(cost),
+        transaction: entry.transaction.clone().map(|made| proto::Transaction {
+            rail: made.rail.to_owned(),
+            id: made.id,
+            reference: made.reference,
+        }),
     }
 }

@@ -1,0 +1,168 @@
+//! What an owner says about prices and accounts.
+
+use schemars::JsonSchema;
+use secrecy::SecretString;
+use serde::Deserialize;
+
+use super::{
+    money::Price,
+    service::{Account, Api},
+};
+use crate::{
+    domain::{PolicyId, Usage},
+    error::Cause,
+    policy::{pattern::Pattern, rate_limit::everybody},
+};
+
+#[derive(Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend(
+    "if" = {"properties": {"pricing_mode": {"const": "per_token"}}, "required": ["pricing_mode"]},
+    "then" = {"required": ["input_price", "output_price"], "properties": {
+        "input_price": {"not": {"type": "null"}}, "output_price": {"not": {"type": "null"}}}},
+    "else" = {"required": ["price"], "properties": {"price": {"not": {"type": "null"}}}}
+))]
+pub(in crate::policy) struct Config {
+    /// `per_call`: every answered query costs `price`. `per_token`: every token costs `input_price` or
+    /// `output_price`.
+    #[serde(default)]
+    pricing_mode: PricingMode,
+    /// Of a query, in units of the currency. As a text it keeps every digit. 0 is free.
+    #[serde(default)]
+    price: Option<Price>,
+    /// Of a token that the model reads.
+    #[serde(default)]
+    input_price: Option<Price>,
+    /// Of a token that the model writes.
+    #[serde(default)]
+    output_price: Option<Price>,
+    /// With `per_token`, when text leaves. `paid`: once it is paid for, in one piece. `streamed`: as it is
+    /// made; a caller who turns out not to be able to pay has read it by then.
+    #[serde(default)]
+    delivery: Delivery,
+    /// What the prices are in.
+    #[serde(default = "usd")]
+    #[schemars(regex(pattern = r"^[A-Z]{3,8}$"))]
+    currency: String,
+    /// Who pays, as patterns of e-mail addresses.
+    #[serde(default = "everybody")]
+    #[schemars(length(max = 10_000))]
+    applied_to: Vec<String>,
+    /// Where the accounting service is.
+    #[schemars(length(min = 1, max = 2_000))]
+    accounting_url: String,
+    /// The account that is paid into.
+    #[schemars(length(min = 1, max = 320))]
+    accounting_email: String,
+    /// Its password.
+    #[schemars(with = "String", length(min = 1, max = 1_000))]
+    accounting_password: SecretString,
+    /// Which paths the service has. `transaction`: `/transaction/create`, `/transaction/confirm`,
+    /// `/transaction/cancel`. `transactions`: `/transactions`, `/transactions/{id}/confirm`,
+    /// `/transactions/{id}/cancel`.
+    #[serde(default)]
+    api: Api,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum PricingMode {
+    #[default]
+    PerCall,
+    PerToken,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum Delivery {
+    #[default]
+    Paid,
+    Streamed,
+}
+
+/// One policy, ready to charge.
+pub(super) struct Tariff {
+    pub(super) policy: PolicyId,
+    pub(super) name: String,
+    pub(super) pricing: Pricing,
+    pub(super) currency: String,
+    pub(super) account: Account,
+    applied_to: Vec<Pattern>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pricing {
+    PerCall(Price),
+    PerToken { input: Price, output: Price, is_streamed: bool },
+}
+
+impl Config {
+    pub(super) fn account(&self) -> Account {
+        Account {
+            api: self.api,
+            url: self.accounting_url.clone(),
+            email: self.accounting_email.clone(),
+            password: self.accounting_password.clone(),
+        }
+    }
+
+    fn pricing(&self) -> Option<Pricing> {
+        Some(match self.pricing_mode {
+            PricingMode::PerCall => Pricing::PerCall(self.price?),
+            PricingMode::PerToken => Pricing::PerToken {
+                input: self.input_price?,
+                output: self.output_price?,
+                is_streamed: self.delivery == Delivery::Streamed,
+            },
+        })
+    }
+}
+
+impl Tariff {
+    pub(super) fn new(policy: PolicyId, name: String, config: Config) -> Result<Self, Cause> {
+        Ok(Self {
+            policy,
+            name,
+            pricing: config.pricing().ok_or("a price is missing")?,
+            account: config.account(),
+            currency: config.currency,
+            applied_to: config.applied_to.iter().map(|pattern| Pattern::new(pattern)).collect(),
+        })
+    }
+
+    pub(super) fn applies_to(&self, email: &str) -> bool {
+        self.applied_to.iter().any(|pattern| pattern.matches(email))
+    }
+}
+
+impl Pricing {
+    pub(super) fn is_free(self) -> bool {
+        match self {
+            Self::PerCall(price) => price.is_zero(),
+            Self::PerToken { input, output, .. } => input.is_zero() && output.is_zero(),
+        }
+    }
+
+    pub(super) fn is_per_token(self) -> bool {
+        matches!(self, Self::PerToken { .. })
+    }
+
+    /// Whether text waits until it is paid for.
+    pub(super) fn is_paid_first(self) -> bool {
+        !self.is_free() && matches!(self, Self::PerToken { is_streamed: false, .. })
+    }
+
+    /// Of a query that is charged, with the tokens that are.
+    pub(super) fn cost(self, tokens: Usage) -> Price {
+        match self {
+            Self::PerCall(price) => price,
+            Self::PerToken { input, output, .. } => {
+                input.times(tokens.prompt_tokens).plus(output.times(tokens.completion_tokens))
+            }
+        }
+    }
+}
+
+fn usd() -> String {
+    "USD".to_owned()
+}

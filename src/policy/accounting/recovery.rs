@@ -1,0 +1,180 @@
+//! Charges that nobody is settling any more: after a crash, or because the service did not answer. One replica
+//! sees to them at a time. Two would do no harm: a charge is decided once, and the service ends a transaction
+//! once.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::{StreamExt, stream};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::{
+    Config,
+    service::{Account, Ledger, Status},
+    till::{CALL, Till},
+};
+use crate::{
+    domain::schema,
+    error::Error,
+    store::{Decision, OpenCharge, Settled},
+};
+
+const JOB: &str = "charges";
+const TERM: Duration = Duration::from_secs(60);
+const INTERVAL: Duration = Duration::from_millis(500);
+/// Charges of one round.
+const BATCH: u64 = 64;
+/// Accounts that are asked at once.
+const ACCOUNTS: usize = 8;
+/// Reading a list, for which there is no hurry.
+const LIST: Duration = Duration::from_secs(20);
+/// A reservation that the service has not heard of by then is one that it never will: a token lives for
+/// minutes.
+const FORGOTTEN: Duration = Duration::from_secs(15 * 60);
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5 * 60);
+
+/// What a charge came to.
+enum Next {
+    Closed(Settled),
+    Later,
+}
+
+/// Settles what is due, until `until`.
+pub(super) async fn run(till: &Till, until: CancellationToken) {
+    let holder = Uuid::now_v7();
+    let mut held = false;
+    while !until.is_cancelled() {
+        match round(till, holder).await {
+            Ok(true) => held = true,
+            Ok(false) => {}
+            Err(error) => tracing::warn!(cause = error.cause(), "charges could not be recovered"),
+        }
+        until.run_until_cancelled(sleep(INTERVAL)).await;
+    }
+    if held && let Err(error) = till.store.release_lease(JOB, holder).await {
+        tracing::debug!(cause = error.cause(), "a lease was not given up");
+    }
+}
+
+/// Says whether there was something to do and nobody else was doing it.
+async fn round(till: &Till, holder: Uuid) -> Result<bool, Error> {
+    // Looks before it takes the writer.
+    if till.store.due_charges(1).await?.is_empty() {
+        return Ok(false);
+    }
+    if till.store.acquire_lease(JOB, holder, TERM).await?.is_none() {
+        return Ok(false);
+    }
+    let mut accounts: Vec<(Arc<Account>, Vec<OpenCharge>)> = Vec::new();
+    for charge in till.store.due_charges(BATCH).await? {
+        let Some(account) = account(till, &charge).await else {
+            tracing::error!(charge = %charge.id, "the account of a charge cannot be read");
+            postpone(till, &charge).await;
+            continue;
+        };
+        match accounts.iter_mut().find(|(other, _)| other.is(&account)) {
+            Some((_, charges)) => charges.push(charge),
+            None => accounts.push((Arc::new(account), vec![charge])),
+        }
+    }
+    let each = |(account, charges): (Arc<Account>, Vec<OpenCharge>)| async move {
+        settle_all(till, &account, charges).await
+    };
+    // A round ends while its lease holds.
+    let all = stream::iter(accounts).for_each_concurrent(ACCOUNTS, each);
+    let _ = tokio::time::timeout(TERM * 2 / 3, all).await;
+    Ok(true)
+}
+
+/// The account as its policy has it now, whose password may be newer, or as it was.
+async fn account(till: &Till, charge: &OpenCharge) -> Option<Account> {
+    let kept = Account::read(&charge.account);
+    let policy = till.store.policy(charge.tenant, charge.policy).await.ok();
+    let current = policy.and_then(|policy| schema::read::<Config>(&policy.configuration).ok());
+    match (kept, current.map(|config| config.account())) {
+        (Some(kept), Some(current)) if current.is(&kept) => Some(current),
+        (None, current) => current,
+        (kept, _) => kept,
+    }
+}
+
+async fn settle_all(till: &Till, account: &Account, charges: Vec<OpenCharge>) {
+    // Who confirms what it knows by name for the first time need not look.
+    let asks = |charge: &OpenCharge| charge.transaction.is_none() || charge.attempts > 1;
+    let ledger = match charges.iter().any(asks) {
+        true => till.service.ledger(account, LIST).await.map_err(|fault| {
+            tracing::warn!(?fault, "the list of transactions cannot be read");
+        }),
+        false => Err(()),
+    };
+    for charge in charges {
+        match settle(till, account, &charge, ledger.as_ref().ok()).await {
+            Ok(Next::Closed(settled)) => {
+                if let Err(error) = till.store.close_charge(charge.id, settled).await {
+                    tracing::warn!(cause = error.cause(), "a settled charge was not noted");
+                }
+            }
+            Ok(Next::Later) => postpone(till, &charge).await,
+            Err(error) => tracing::warn!(cause = error.cause(), "a charge could not be recovered"),
+        }
+    }
+}
+
+async fn settle(
+    till: &Till,
+    account: &Account,
+    charge: &OpenCharge,
+    ledger: Option<&Ledger>,
+) -> Result<Next, Error> {
+    let decision = match charge.decision {
+        Some(decision) => decision,
+        // Nobody is left who could say that the query may be charged.
+        None if till.store.decide_charge(charge.id, Decision::Cancel, FIRST_PAUSE).await? => Decision::Cancel,
+        // Decided meanwhile, by a query that goes on: it sees to it, or leaves it.
+        None => return Ok(Next::Later),
+    };
+    let found = ledger.and_then(|ledger| ledger.find(charge.id, charge.transaction.as_deref()));
+    let transaction = match (found, &charge.transaction) {
+        (Some((_, Status::Confirmed)), _) => {
+            return Ok(Next::Closed(ended(charge, decision, Settled::Confirmed)));
+        }
+        (Some((_, Status::Cancelled)), _) => {
+            return Ok(Next::Closed(ended(charge, decision, Settled::Cancelled)));
+        }
+        (Some((transaction, Status::Pending)), _) => transaction,
+        (None, Some(transaction)) => transaction.clone(),
+        (None, None) if ledger.is_some() && charge.age > FORGOTTEN => {
+            return Ok(Next::Closed(ended(charge, decision, Settled::Void)));
+        }
+        (None, None) => return Ok(Next::Later),
+    };
+    Ok(match till.service.resolve(account, &transaction, decision, CALL).await {
+        Ok(()) => Next::Closed(decision.into()),
+        // It may have been done before: the list says.
+        Err(fault) => {
+            tracing::warn!(charge = %charge.id, ?decision, ?fault, "a charge is settled later");
+            Next::Later
+        }
+    })
+}
+
+/// Notes when the service's end is not ours. Nothing can be done about it here.
+fn ended(charge: &OpenCharge, decision: Decision, settled: Settled) -> Settled {
+    let differs = match decision {
+        Decision::Confirm => settled != Settled::Confirmed,
+        Decision::Cancel => settled == Settled::Confirmed,
+    };
+    if differs {
+        tracing::error!(charge = %charge.id, ?decision, ?settled, "a charge has ended in another way");
+    }
+    settled
+}
+
+async fn postpone(till: &Till, charge: &OpenCharge) {
+    let pause = FIRST_PAUSE.saturating_mul(1 << charge.attempts.min(16)).min(LONGEST_PAUSE);
+    if let Err(error) = till.store.postpone_charge(charge.id, pause).await {
+        tracing::warn!(cause = error.cause(), "a charge could not be put off");
+    }
+}

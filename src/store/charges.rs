@@ -1,0 +1,237 @@
+//! Charges: every reservation of money, from before the accounting service hears of it until it has been
+//! confirmed or cancelled there. Each step is one statement that asks for the state it starts from, so of two
+//! who settle one charge at once, only one decides.
+
+use std::time::Duration;
+
+use sea_orm::{ConnectionTrait, DbBackend, QueryResult, Statement, Value};
+use uuid::Uuid;
+
+use super::{Store, now, seal::Owner};
+use crate::{
+    domain::{ChargeId, EndpointId, PolicyId, QueryId, TenantId},
+    error::Error,
+};
+
+/// A reservation that is about to be made.
+#[derive(Debug, Clone)]
+pub struct NewCharge {
+    pub id: ChargeId,
+    pub tenant: TenantId,
+    pub endpoint: EndpointId,
+    pub policy: PolicyId,
+    pub query: QueryId,
+    /// The caller's e-mail address.
+    pub caller: String,
+    pub nano_units: i64,
+    pub currency: String,
+    /// Whose account is paid into, and what enters it: sealed here.
+    pub account: String,
+    /// What is to become of it, where that is known before.
+    pub decision: Option<Decision>,
+}
+
+/// What is to become of a reservation. Made once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    Confirm,
+    Cancel,
+}
+
+/// How a charge ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// Paid.
+    Confirmed,
+    /// Given back.
+    Cancelled,
+    /// The service never had it.
+    Void,
+}
+
+/// A charge that somebody must see to.
+#[derive(Clone)]
+pub struct OpenCharge {
+    pub id: ChargeId,
+    pub tenant: TenantId,
+    pub policy: PolicyId,
+    /// As it was at the reservation. Holds secrets.
+    pub account: String,
+    pub decision: Option<Decision>,
+    /// `None` until the service has said.
+    pub transaction: Option<String>,
+    pub attempts: u32,
+    pub age: Duration,
+}
+
+impl Store {
+    /// Writes an intent down. Left alone, it is due after `undecided`.
+    ///
+    /// # Errors
+    /// `StoreUnavailable`: the intent may be there nevertheless.
+    pub async fn intend_charge(&self, new: NewCharge, undecided: Duration) -> Result<(), Error> {
+        let account = self.secrets().seal_text(&binding(new.tenant, new.id), &new.account)?;
+        let sql = format!(
+            "INSERT INTO charges (id, tenant_id, endpoint_id, policy_id, query_id, caller, nano_units, currency, \
+             account, state, decision, attempts, due_at, created_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'open', $10, 0, {} + $11, $12)",
+            self.clock()
+        );
+        let decision = new.decision.map_or("", Decision::name);
+        let values: [Value; 12] = [
+            new.id.0.into(),
+            new.tenant.0.into(),
+            new.endpoint.0.into(),
+            new.policy.0.into(),
+            new.query.0.into(),
+            new.caller.into(),
+            new.nano_units.into(),
+            new.currency.into(),
+            account.into(),
+            decision.into(),
+            micros(undecided).into(),
+            now().into(),
+        ];
+        self.alter(self.statement(&sql, values)).await?;
+        Ok(())
+    }
+
+    /// Keeps what the service calls a reservation.
+    ///
+    /// # Errors
+    /// `StoreUnavailable`.
+    pub async fn name_charge(&self, id: ChargeId, transaction: &str) -> Result<(), Error> {
+        let sql = "UPDATE charges SET transaction_id = $2 WHERE id = $1 AND state = 'open'";
+        self.alter(self.statement(sql, [id.0.into(), transaction.into()])).await?;
+        Ok(())
+    }
+
+    /// Decides what becomes of a reservation. Says whether it was still undecided; if not, nothing has
+    /// changed. From now on it is due after `again`.
+    ///
+    /// # Errors
+    /// `StoreUnavailable`: it may have been decided nevertheless.
+    pub async fn decide_charge(
+        &self,
+        id: ChargeId,
+        decision: Decision,
+        again: Duration,
+    ) -> Result<bool, Error> {
+        let sql = format!(
+            "UPDATE charges SET decision = $2, due_at = {} + $3 WHERE id = $1 AND state = 'open' AND decision = ''",
+            self.clock()
+        );
+        self.alter(self.statement(&sql, [id.0.into(), decision.name().into(), micros(again).into()])).await
+    }
+
+    /// Closes a charge.
+    ///
+    /// # Errors
+    /// `StoreUnavailable`.
+    pub async fn close_charge(&self, id: ChargeId, settled: Settled) -> Result<(), Error> {
+        let sql = "UPDATE charges SET state = $2, due_at = NULL WHERE id = $1 AND state = 'open'";
+        self.alter(self.statement(sql, [id.0.into(), settled.name().into()])).await?;
+        Ok(())
+    }
+
+    /// Puts off a charge that could not be settled.
+    ///
+    /// # Errors
+    /// `StoreUnavailable`.
+    pub async fn postpone_charge(&self, id: ChargeId, after: Duration) -> Result<(), Error> {
+        let sql = format!(
+            "UPDATE charges SET attempts = attempts + 1, due_at = {} + $2 WHERE id = $1 AND state = 'open'",
+            self.clock()
+        );
+        self.alter(self.statement(&sql, [id.0.into(), micros(after).into()])).await?;
+        Ok(())
+    }
+
+    /// Charges that are due, those that wait longest first.
+    ///
+    /// # Errors
+    /// `StoreUnavailable`.
+    pub async fn due_charges(&self, limit: u64) -> Result<Vec<OpenCharge>, Error> {
+        let clock = self.clock();
+        let sql = format!(
+            "SELECT id, tenant_id, policy_id, account, decision, transaction_id, attempts, created_at \
+             FROM charges WHERE due_at <= {clock} ORDER BY due_at, id LIMIT {limit}"
+        );
+        let rows = self.reader().query_all_raw(self.statement(&sql, [])).await?;
+        rows.iter().map(|row| self.open_charge(row)).collect()
+    }
+
+    /// Microseconds since 1970 on the database's clock, inside a statement.
+    fn clock(&self) -> &'static str {
+        match self.backend() {
+            DbBackend::Postgres => "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint",
+            _ => "CAST(unixepoch('now', 'subsec') * 1000000 AS INTEGER)",
+        }
+    }
+
+    /// Whether a row was there to be changed.
+    async fn alter(&self, statement: Statement) -> Result<bool, Error> {
+        let altered = self
+            .write(move |txn| Box::pin(async move { Ok(txn.execute_raw(statement).await?.rows_affected()) }));
+        Ok(altered.await? > 0)
+    }
+
+    fn open_charge(&self, row: &QueryResult) -> Result<OpenCharge, Error> {
+        let id = ChargeId(row.try_get::<Uuid>("", "id")?);
+        let tenant = TenantId(row.try_get::<Uuid>("", "tenant_id")?);
+        let sealed: String = row.try_get("", "account")?;
+        let account = self.secrets().open_text(&binding(tenant, id), &sealed);
+        let created_at: time::OffsetDateTime = row.try_get("", "created_at")?;
+        Ok(OpenCharge {
+            id,
+            tenant,
+            policy: PolicyId(row.try_get::<Uuid>("", "policy_id")?),
+            // One that no longer opens must not keep the others: its policy may know the account.
+            account: account.unwrap_or_default(),
+            decision: Decision::parse(&row.try_get::<String>("", "decision")?),
+            transaction: row.try_get("", "transaction_id")?,
+            attempts: u32::try_from(row.try_get::<i64>("", "attempts")?).unwrap_or(u32::MAX),
+            age: (now() - created_at).try_into().unwrap_or_default(),
+        })
+    }
+}
+
+impl Decision {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Confirm => "confirm",
+            Self::Cancel => "cancel",
+        }
+    }
+
+    fn parse(name: &str) -> Option<Self> {
+        [Self::Confirm, Self::Cancel].into_iter().find(|decision| decision.name() == name)
+    }
+}
+
+impl Settled {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Confirmed => "confirmed",
+            Self::Cancelled => "cancelled",
+            Self::Void => "void",
+        }
+    }
+}
+
+impl From<Decision> for Settled {
+    fn from(decision: Decision) -> Self {
+        match decision {
+            Decision::Confirm => Self::Confirmed,
+            Decision::Cancel => Self::Cancelled,
+        }
+    }
+}
+
+fn binding(tenant: TenantId, charge: ChargeId) -> String {
+    Owner { tenant, row: charge.0 }.bind("account")
+}
+
+fn micros(time: Duration) -> i64 {
+    i64::try_from(time.as_micros()).unwrap_or(i64::MAX / 2)
+}
