@@ -85,6 +85,11 @@ impl PolicySet {
         verdict
     }
 
+    /// The policies, in the order in which they are asked.
+    pub fn policies(&self) -> &[Arc<dyn Policy>] {
+        &self.policies
+    }
+
     /// The filters of this query, in phase order.
     pub fn filters(&self, turn: &Turn) -> Filters {
         let filters: Vec<Box<dyn AnswerFilter>> =

@@ -91,7 +91,7 @@ async fn nothing_secret_is_left_anywhere(database: Database) {
 }
 
 /// All that the database keeps, as text.
-async fn everything_stored(database: &Database) -> String {
+pub(crate) async fn everything_stored(database: &Database) -> String {
     if let Some(path) = database.url.strip_prefix("sqlite://") {
         let files = ["", "-wal"].map(|suffix| std::fs::read(format!("{path}{suffix}")).unwrap_or_default());
         return String::from_utf8_lossy(&files.concat()).into_owned();

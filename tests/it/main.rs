@@ -8,6 +8,7 @@
     reason = "a test fails by panicking, and a matrix is as long as what it covers"
 )]
 
+mod accounting;
 mod architecture;
 mod bad_input;
 mod canary;

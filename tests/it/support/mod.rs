@@ -1,5 +1,6 @@
 //! What tests share: databases, a running space, scripted upstreams, a pipeline without a database.
 
+pub mod bank;
 pub mod certificates;
 #[cfg(feature = "otlp")]
 pub mod collector;
