@@ -38,7 +38,7 @@ fn charges() -> TableCreateStatement {
         .col(text("account"))
         // `open`, `confirmed`, `cancelled`, `void`.
         .col(text("state"))
-        // Empty, `confirm`, `cancel`: set once.
+        // Empty, `confirm`, `cancel`, `forget`: set once.
         .col(text("decision"))
         .col(nullable(text("transaction_id")))
         .col(integer("attempts"))

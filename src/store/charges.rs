@@ -36,6 +36,8 @@ pub struct NewCharge {
 pub enum Decision {
     Confirm,
     Cancel,
+    /// The service says that it has none: to be cancelled if it has one nevertheless.
+    Forget,
 }
 
 /// How a charge ended.
@@ -201,11 +203,12 @@ impl Decision {
         match self {
             Self::Confirm => "confirm",
             Self::Cancel => "cancel",
+            Self::Forget => "forget",
         }
     }
 
     fn parse(name: &str) -> Option<Self> {
-        [Self::Confirm, Self::Cancel].into_iter().find(|decision| decision.name() == name)
+        [Self::Confirm, Self::Cancel, Self::Forget].into_iter().find(|decision| decision.name() == name)
     }
 }
 
@@ -223,7 +226,7 @@ impl From<Decision> for Settled {
     fn from(decision: Decision) -> Self {
         match decision {
             Decision::Confirm => Self::Confirmed,
-            Decision::Cancel => Self::Cancelled,
+            Decision::Cancel | Decision::Forget => Self::Cancelled,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Role `inprocess`: our own server, whole, around a pipeline whose model is a list of tokens in memory.
 //! Callers, keys and query records are in a real database; plans are fixed and without policies.
 
-use std::{net::SocketAddr, path::Path, sync::Arc};
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures_util::stream::{self, StreamExt};

@@ -145,7 +145,7 @@ async fn settle(
         }
         (Some((transaction, Status::Pending)), _) => transaction,
         (None, Some(transaction)) => transaction.clone(),
-        (None, None) if ledger.is_some() && charge.age > FORGOTTEN => {
+        (None, None) if ledger.is_some() && (decision == Decision::Forget || charge.age > FORGOTTEN) => {
             return Ok(Next::Closed(ended(charge, decision, Settled::Void)));
         }
         (None, None) => return Ok(Next::Later),
@@ -164,7 +164,7 @@ async fn settle(
 fn ended(charge: &OpenCharge, decision: Decision, settled: Settled) -> Settled {
     let differs = match decision {
         Decision::Confirm => settled != Settled::Confirmed,
-        Decision::Cancel => settled == Settled::Confirmed,
+        Decision::Cancel | Decision::Forget => settled == Settled::Confirmed,
     };
     if differs {
         tracing::error!(charge = %charge.id, ?decision, ?settled, "a charge has ended in another way");

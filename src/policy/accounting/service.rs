@@ -56,7 +56,7 @@ pub(super) struct Order<'a> {
 /// Why a call did not do what it should.
 #[derive(Debug)]
 pub(super) enum Fault {
-    /// The service did nothing, and says why.
+    /// The service did nothing now, and says why.
     Refused(Reason),
     /// Whether it did anything is not known.
     Unknown(Cause),
@@ -68,7 +68,8 @@ pub(super) enum Reason {
     Balance,
     /// It refuses our own credential, or cannot be called at all: the owner must act.
     Account,
-    /// The token, most likely: used, too old, or for another account.
+    /// The token, most likely: too old, for another account, or used, and then perhaps by this very call, which
+    /// something between us has repeated.
     Other,
 }
 
@@ -172,7 +173,7 @@ impl Service {
     ) -> Result<(), Fault> {
         let verb = match decision {
             Decision::Confirm => "confirm",
-            Decision::Cancel => "cancel",
+            Decision::Cancel | Decision::Forget => "cancel",
         };
         let request = match account.api {
             Api::Transaction => {
@@ -190,11 +191,11 @@ impl Service {
     }
 
     async fn read_ledger(&self, account: &Account) -> Result<Ledger, Fault> {
-        let mut ledger = Ledger::default();
-        for page in 0..MAX_PAGES {
+        let (mut ledger, mut seen) = (Ledger::default(), 0);
+        for _ in 0..MAX_PAGES {
             let mut url = account.place(&["transactions"])?;
             if account.api == Api::Transactions {
-                let (skip, limit) = ((page * PAGE).to_string(), PAGE.to_string());
+                let (skip, limit) = (seen.to_string(), PAGE.to_string());
                 url.query_pairs_mut().append_pair("skip", &skip).append_pair("limit", &limit);
             }
             let request = self.upstream.request(Method::GET, &url).map_err(unusable)?;
@@ -202,8 +203,9 @@ impl Service {
             let listed = match serde_json::from_slice(&body).map_err(unreadable)? {
                 Page::Wrapped { transactions } | Page::Bare(transactions) => transactions,
             };
-            let (count, known) = (listed.len(), ledger.by_id.len());
+            let (count, known): (usize, _) = (listed.len(), ledger.by_id.len());
             listed.into_iter().for_each(|listed| ledger.add(listed));
+            seen += count;
             // A service may have smaller pages than we ask for, or none at all and say everything again.
             if count == 0 || ledger.by_id.len() == known || account.api == Api::Transaction {
                 return Ok(ledger);

@@ -86,7 +86,7 @@ impl Till {
         let transaction = match self.service.create(account, &order, token, clock.step(CALL)).await {
             Ok(transaction) => transaction,
             Err(Fault::Refused(reason)) => {
-                self.note(clock, self.store.close_charge(charge, Settled::Void)).await;
+                self.forget(clock, charge, reason).await;
                 return Err(Unpaid::Refused(reason));
             }
             Err(Fault::Unknown(cause)) => match self.look(clock, account, charge).await {
@@ -144,6 +144,17 @@ impl Till {
     /// Leaves a decided charge to recovery, now.
     pub(super) async fn leave(&self, clock: Clock, charge: ChargeId) {
         self.note(clock, self.store.postpone_charge(charge, SOON)).await;
+    }
+
+    async fn forget(&self, clock: Clock, charge: ChargeId, reason: Reason) {
+        let forgotten = async {
+            match reason {
+                Reason::Balance | Reason::Account => self.store.close_charge(charge, Settled::Void).await,
+                // Recovery looks whether a repeated call has used the token.
+                Reason::Other => self.store.decide_charge(charge, Decision::Forget, SOON).await.map(|_| ()),
+            }
+        };
+        self.note(clock, forgotten).await;
     }
 
     async fn look(&self, clock: Clock, account: &Account, charge: ChargeId) -> Option<String> {

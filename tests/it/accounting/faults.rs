@@ -25,7 +25,7 @@ on_both! {
         shop.recover();
         let mut earned = 0;
         // (what happens to the reservation, and whether the query is answered)
-        let cases: [(Fault, bool); 9] = [
+        let cases: [(Fault, bool); 10] = [
             (Lost, true),
             (Failed(500), true),
             (Failed(503), true),
@@ -35,6 +35,8 @@ on_both! {
             (Refused(401), false),
             (Refused(500), false),
             (Late(SOON), false),
+            // The second time, the token has been used: it says no, and has reserved.
+            (Twice, false),
         ];
         for pricing in apis() {
             let rig = shop.rig(Says(&["hi"]), pricing);

@@ -53,7 +53,7 @@ on_both! {
                     _ => {}
                 }
                 // A fifth of all that is asked repeats, at the same time.
-                let times = if n % 4 == 0 { 2 } else { 1 };
+                let times = if n.is_multiple_of(4) { 2 } else { 1 };
                 let repeats = (0..times).map(|_| pipeline.run(asking(Some(token.clone()))).unwrap().answer());
                 let done = futures_util::future::join_all(repeats).await;
                 let good = done.iter().filter(|answer| answer.is_ok()).count();

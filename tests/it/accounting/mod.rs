@@ -17,7 +17,6 @@ use syft_endpoints::{
     model::Model,
     pipeline::{Call, Config, Plan},
     policy::{Policies, PolicySet},
-    store::Store,
     upstream,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -36,10 +35,10 @@ const UNIT: i64 = 1_000_000_000;
 /// A bank, a database, and what charges between them.
 struct Shop {
     bank: Bank,
-    store: Store,
     policies: Policies,
     database: Database,
     recovering: CancellationToken,
+    /// What has been started.
     tasks: TaskTracker,
 }
 
@@ -54,7 +53,7 @@ impl Shop {
         let (bank, store) = (Bank::start().await, database.store().await);
         let policies = Policies::new(&store, &upstream::Config::default(), Duration::from_secs(300)).unwrap();
         let (recovering, tasks) = (CancellationToken::new(), TaskTracker::new());
-        Self { bank, store, policies, database, recovering, tasks }
+        Self { bank, policies, database, recovering, tasks }
     }
 
     /// Starts the recovery job.
@@ -116,13 +115,14 @@ async fn settled(bank: &Bank, database: &Database) {
     bank.audit();
 }
 
-/// Makes every charge older, and due.
+/// Makes every charge older, and due, and who holds the job's lease lose it.
 async fn an_hour_passes(database: &Database) {
     let raw = database.raw().await;
     let sql = "UPDATE charges SET created_at = $1, due_at = due_at - 3600000000 WHERE state = 'open'";
     let then = time::OffsetDateTime::now_utc() - time::Duration::hours(1);
     let statement = Statement::from_sql_and_values(raw.get_database_backend(), sql, [Column::from(then)]);
     raw.execute_raw(statement).await.unwrap();
+    raw.execute_unprepared("UPDATE leases SET expires_at = expires_at - 3600000000").await.unwrap();
     raw.close().await.unwrap();
 }
 

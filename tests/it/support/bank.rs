@@ -58,7 +58,6 @@ pub struct Bank {
     pub address: SocketAddr,
     inner: Arc<Inner>,
     stop: CancellationToken,
-    tasks: TaskTracker,
 }
 
 #[derive(Default)]
@@ -113,7 +112,7 @@ impl Bank {
                 });
             }
         });
-        Self { address, inner, stop, tasks }
+        Self { address, inner, stop }
     }
 
     /// A policy's configuration that pays into [`OWNER`]'s account here.
