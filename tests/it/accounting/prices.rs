@@ -4,7 +4,7 @@ use serde_json::json;
 use syft_endpoints::proto::{CreatePolicyRequest, GetPolicyRequest, Policy};
 
 use crate::support::{
-    space::{Space, structure},
+    space::{Space, reason, structure},
     upstream::Upstream,
 };
 
@@ -42,6 +42,9 @@ async fn prices_are_checked_and_secrets_are_not_shown() {
         let seen = format!("{made:?} {got:?}");
         assert!(!seen.contains("canary") && seen.contains("[redacted]"), "{seen}");
     }
+    // They are in two currencies now, and one token pays one reservation.
+    let refused = clients.query("ask").await.unwrap_err();
+    assert_eq!(reason(&refused), "CONFIGURATION_INVALID");
     let bad = [
         json!({}),
         json!({"price": null}),
