@@ -6,6 +6,7 @@ use std::{
 };
 
 use futures_util::StreamExt;
+use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
 use syft_endpoints::{
     domain::{PolicyEntry, QueryEvent},
@@ -14,10 +15,10 @@ use syft_endpoints::{
     policy::Phase,
 };
 
-use super::{PAYER, Shop, UNIT, asking};
+use super::{PAYER, Shop, UNIT, an_hour_passes, asking};
 use crate::support::{
     database::Database,
-    on_both,
+    eventually, on_both,
     rig::{Deed, OneDocument, Probe, Rig, Says, Tokens, plan},
 };
 
@@ -83,7 +84,7 @@ on_both! {
         // Gone before anything came.
         let mut rig = shop.rig(Tokens { count: 1, every: Duration::from_secs(60), ..Tokens::default() }, per_call());
         let events = rig.pipeline.run(shop.paying()).unwrap();
-        crate::support::eventually("it is reserved", async || shop.bank.pending() == 1).await;
+        eventually("it is reserved", async || shop.bank.pending() == 1).await;
         drop(events);
         rig.settled().await;
         assert_eq!(rig.outcome(), "client_gone");
@@ -154,6 +155,26 @@ on_both! {
         rig.settled().await;
         shop.has_earned(0).await;
         assert_eq!(shop.bank.transactions().len(), 5);
+    }
+
+    async fn what_cannot_be_decided_fails_and_costs_nothing(database: Database) {
+        let shop = Shop::open(database).await;
+        shop.recover();
+        let raw = shop.database.raw().await;
+        for delivery in [per_call(), per_token("streamed"), per_token("paid")] {
+            let model = Tokens { count: 2, every: Duration::from_millis(700), ..Tokens::default() };
+            let produced = Arc::clone(&model.produced);
+            let rig = shop.rig(model, delivery);
+            let events = rig.pipeline.run(shop.paying()).unwrap();
+            eventually("the model is at it", async || produced.load(Ordering::SeqCst) == 1).await;
+            raw.execute_unprepared("ALTER TABLE charges RENAME TO lost").await.unwrap();
+            let failure = events.answer().await.unwrap_err();
+            assert!(matches!(failure.error, Error::StoreUnavailable(_)), "{failure:?}");
+            raw.execute_unprepared("ALTER TABLE lost RENAME TO charges").await.unwrap();
+        }
+        an_hour_passes(&shop.database).await;
+        shop.has_earned(0).await;
+        assert_eq!(shop.bank.transactions().len(), 1);
     }
 
     async fn nobody_pays_for_what_a_policy_refuses(database: Database) {
