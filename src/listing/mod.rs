@@ -106,6 +106,14 @@ impl Listings {
         let (holder, told) = (Uuid::now_v7(), watch::Sender::new(0));
         Self { inner: Arc::new(Inner { store, hub, policies, health, config, holder, told, tasks }) }
     }
+
+    /// Where marketplaces' users reach the space; `None` when nobody has said.
+    ///
+    /// # Errors
+    /// `StoreUnavailable`.
+    pub async fn public_url(&self, tenant: TenantId) -> Result<Option<String>, Error> {
+        self.inner.public_url(tenant).await
+    }
 }
 
 impl Inner {
@@ -116,10 +124,15 @@ impl Inner {
     }
 
     /// Where marketplaces' users reach the space.
-    async fn public_url(&self, tenant: TenantId) -> Result<String, Trouble> {
-        let url = self.store.public_url(tenant).await?.unwrap_or_else(|| self.config.public_url.clone());
-        // A configured one may be written in other ways than that which is compared.
-        rules::origin("public_url", &url).map_err(|_| Trouble::NoPublicUrl)
+    async fn url(&self, tenant: TenantId) -> Result<String, Trouble> {
+        self.public_url(tenant).await?.ok_or(Trouble::NoPublicUrl)
+    }
+
+    async fn public_url(&self, tenant: TenantId) -> Result<Option<String>, Error> {
+        let chosen = self.store.public_url(tenant).await?;
+        // In the one spelling that is compared.
+        let configured = || rules::origin("public_url", &self.config.public_url).ok();
+        Ok(chosen.or_else(configured))
     }
 
     /// For how long marketplaces believe a report, in seconds.

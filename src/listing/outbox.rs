@@ -143,7 +143,7 @@ impl Inner {
         let tenant = self.store.tenant_by_id(listing.tenant_id).await?;
         let plan = self.store.plan(tenant.id, &listing.slug).await?;
         let publication = self.publication(&tenant, &plan)?;
-        let url = self.public_url(tenant.id).await?;
+        let url = self.url(tenant.id).await?;
         let marketplace = self.announce(tenant.id, marketplace, &url).await?;
         self.hub.publish(&marketplace, &publication).await?;
         // It is listed: whatever happens now, the reports will tell.

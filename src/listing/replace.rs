@@ -89,7 +89,7 @@ impl Inner {
         marketplace: Marketplace,
         all: &Everything,
     ) -> Result<bool, Trouble> {
-        let url = self.public_url(tenant.id).await?;
+        let url = self.url(tenant.id).await?;
         let marketplace = self.announce(tenant.id, marketplace, &url).await?;
         let publications: Vec<Publication> = all.wanted.iter().map(|(_, new, _)| new.clone()).collect();
         self.hub.replace_all(&marketplace, &publications).await?;

@@ -186,7 +186,7 @@ impl Inner {
         tenant: crate::domain::TenantId,
         alive: Option<bool>,
     ) -> Result<(), Trouble> {
-        let url = self.public_url(tenant).await?;
+        let url = self.url(tenant).await?;
         let marketplace = self.announce(tenant, marketplace.clone(), &url).await?;
         let tenant = self.store.tenant_by_id(tenant).await?;
         let listed = self.store.listed_on(tenant.id, marketplace.id).await?;
