@@ -7,8 +7,8 @@ use syft_endpoints::{
     error::Cause,
     proto::{
         access_service_client::AccessServiceClient, dataset_service_client::DatasetServiceClient,
-        endpoint_service_client::EndpointServiceClient, model_service_client::ModelServiceClient,
-        policy_service_client::PolicyServiceClient,
+        endpoint_service_client::EndpointServiceClient, marketplace_service_client::MarketplaceServiceClient,
+        model_service_client::ModelServiceClient, policy_service_client::PolicyServiceClient,
     },
 };
 use tonic::{
@@ -100,6 +100,10 @@ impl Client {
 
     pub(super) fn access(&self) -> AccessServiceClient<Authorized> {
         AccessServiceClient::with_interceptor(self.channel.clone(), self.credentials.clone())
+    }
+
+    pub(super) fn marketplaces(&self) -> MarketplaceServiceClient<Authorized> {
+        MarketplaceServiceClient::with_interceptor(self.channel.clone(), self.credentials.clone())
     }
 }
 

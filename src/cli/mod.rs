@@ -14,9 +14,12 @@ mod client;
 mod demo;
 mod ingest;
 mod key;
+mod marketplaces;
 mod output;
+mod publish;
 mod query;
 mod serve;
+mod sync;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -51,6 +54,12 @@ enum Command {
     /// Create, list and revoke API keys
     #[command(subcommand)]
     Key(key::Key),
+    /// List an endpoint on marketplaces, or tell them what it is like now
+    Publish(publish::Publish),
+    /// Take an endpoint off marketplaces; it answers queries as before
+    Unpublish(publish::Unpublish),
+    /// Bring marketplaces in line with this space
+    Sync(sync::Sync),
     /// Bring the database's schema up to date and exit
     Migrate(serve::Migrate),
     /// Ask a running server whether it is healthy; the exit status says so
@@ -102,6 +111,9 @@ impl Command {
             Self::Query(query) => query.run().await,
             Self::Ingest(ingest) => ingest.run().await,
             Self::Key(key) => key.run().await,
+            Self::Publish(publish) => publish.run().await,
+            Self::Unpublish(unpublish) => unpublish.run().await,
+            Self::Sync(sync) => sync.run().await,
             Self::Migrate(migrate) => migrate.run().await,
             Self::Check(check) => check.run().await,
         }

@@ -12,11 +12,14 @@ mod keys;
 mod openapi;
 mod policies;
 mod problem;
+mod publishing;
 mod query;
 mod resources;
 mod route;
 mod status;
 mod tenants;
+
+use std::collections::HashSet;
 
 use axum::{
     Router,
@@ -34,8 +37,8 @@ use crate::{
     domain::{Access, Scope},
     proto::{
         access_service_client::AccessServiceClient, dataset_service_client::DatasetServiceClient,
-        endpoint_service_client::EndpointServiceClient, model_service_client::ModelServiceClient,
-        policy_service_client::PolicyServiceClient,
+        endpoint_service_client::EndpointServiceClient, marketplace_service_client::MarketplaceServiceClient,
+        model_service_client::ModelServiceClient, policy_service_client::PolicyServiceClient,
     },
 };
 use problem::{Origin, Problem};
@@ -43,6 +46,9 @@ use route::Route;
 
 /// Where every resource is.
 const BASE: &str = "/api/v1";
+
+/// Parameters of a path, by name.
+type Params = Vec<(String, String)>;
 
 /// The service's RPCs, without a socket.
 pub type Rpcs = BoxCloneSyncService<http::Request<Body>, Response<Body>, std::convert::Infallible>;
@@ -77,7 +83,8 @@ impl Gateway {
         datasets: DatasetServiceClient,
         models: ModelServiceClient,
         policies: PolicyServiceClient,
-        access: AccessServiceClient
+        access: AccessServiceClient,
+        marketplaces: MarketplaceServiceClient
     }
 
     fn health(&self) -> HealthClient<Rpcs> {
@@ -86,20 +93,22 @@ impl Gateway {
 
     /// Serves every route. Requests must have been let in, by what [`needs`] says.
     pub fn router(self) -> Router {
-        let mut router = Router::new();
-        for route in routes() {
-            let served = self.clone().served(&route);
-            router = router.route(route.path, served.clone());
-            if let Some(other) = other_form(route.path) {
+        let (mut router, routes) = (Router::new(), routes());
+        let whole = routes.iter().map(|route| (route.path, route, Vec::new()));
+        for (path, route, named) in whole.chain(hidden(&routes)) {
+            let served = self.clone().served(route, named);
+            router = router.route(path, served.clone());
+            if let Some(other) = other_form(path) {
                 router = router.route(&other, served);
             }
         }
         let not_found = || refused(StatusCode::NOT_FOUND, "Not Found");
         let not_allowed = || refused(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed");
-        docs::routes(router, &routes()).fallback(not_found).method_not_allowed_fallback(not_allowed)
+        docs::routes(router, &routes).fallback(not_found).method_not_allowed_fallback(not_allowed)
     }
 
-    fn served(self, route: &Route) -> MethodRouter {
+    /// `named` are parameters that the path does not show.
+    fn served(self, route: &Route, named: Params) -> MethodRouter {
         let filter = MethodFilter::try_from(route.method.clone()).unwrap_or(MethodFilter::POST);
         let route = route.clone();
         on(
@@ -107,8 +116,8 @@ impl Gateway {
             move |params: Result<RawPathParams, RawPathParamsRejection>, request: Request| async move {
                 // Nothing has a name that is no text.
                 let Ok(params) = params else { return refused(StatusCode::NOT_FOUND, "Not Found").await };
-                let params = params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-                route.serve(self, params, request).await
+                let params = params.iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+                route.serve(self, params.chain(named).collect(), request).await
             },
         )
     }
@@ -132,6 +141,7 @@ pub fn needs(method: &Method, path: &str) -> Option<Access> {
 fn routes() -> Vec<Route> {
     let parts = [
         endpoints::routes(),
+        publishing::routes(),
         query::routes(),
         attachments::dataset_routes(),
         attachments::model_routes(),
@@ -141,6 +151,42 @@ fn routes() -> Vec<Route> {
         status::routes(),
     ];
     parts.into_iter().flatten().collect()
+}
+
+/// Routes that a fixed path keeps requests from, each with that path and what it makes of the parameters: an
+/// endpoint may be called `sync`.
+fn hidden(routes: &[Route]) -> impl Iterator<Item = (&'static str, &Route, Params)> {
+    let served: HashSet<(&Method, &str)> =
+        routes.iter().map(|route| (&route.method, bare(route.path))).collect();
+    let mut fixed: Vec<&'static str> =
+        routes.iter().map(|route| route.path).filter(|path| !path.contains('{')).collect();
+    fixed.sort_unstable();
+    fixed.dedup();
+    let pairs = fixed.into_iter().flat_map(|path| routes.iter().map(move |route| (path, route)));
+    pairs.filter_map(move |(path, route)| {
+        let params = params(route.path, path).filter(|params| !params.is_empty())?;
+        (!served.contains(&(&route.method, bare(path)))).then_some((path, route, params))
+    })
+}
+
+/// What a path makes of the parameters of another, if it is one of that form.
+fn params(form: &str, path: &str) -> Option<Params> {
+    let (mut form, mut path, mut params) = (bare(form).split('/'), bare(path).split('/'), Params::new());
+    loop {
+        match (form.next(), path.next()) {
+            (None, None) => return Some(params),
+            (Some(wanted), Some(part)) if wanted == part => {}
+            (Some(wanted), Some(part)) => {
+                let name = wanted.strip_prefix('{')?.strip_suffix('}')?;
+                params.push((name.to_owned(), part.to_owned()));
+            }
+            _ => return None,
+        }
+    }
+}
+
+fn bare(path: &str) -> &str {
+    path.trim_end_matches('/')
 }
 
 /// The same path with a slash at its end, or without: both are answered directly.

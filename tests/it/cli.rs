@@ -34,7 +34,9 @@ fn the_demo_answers_and_ends() {
 #[test]
 fn help_names_every_command() {
     let text = stdout(&run(&["--help"]));
-    for command in ["serve", "demo", "query", "ingest", "key", "migrate", "check"] {
+    for command in
+        ["serve", "demo", "query", "ingest", "key", "publish", "unpublish", "sync", "migrate", "check"]
+    {
         assert!(text.contains(&format!("  {command} ")), "{text}");
         assert!(run(&[command, "--help"]).status.success());
     }

@@ -89,6 +89,13 @@ fn requests(names: &Names) -> Vec<(&'static str, &'static str, String, Option<Va
         ("GET", "/api/v1/endpoints/{slug}", at("endpoints", slug, ""), None),
         ("PATCH", "/api/v1/endpoints/{slug}", at("endpoints", slug, ""), change()),
         ("DELETE", "/api/v1/endpoints/{slug}", at("endpoints", slug, ""), None),
+        (
+            "POST",
+            "/api/v1/endpoints/{slug}/publish",
+            at("endpoints", slug, "/publish"),
+            Some(json!({"marketplace_ids": [uuid::Uuid::nil()]})),
+        ),
+        ("DELETE", "/api/v1/endpoints/{slug}/unpublish", at("endpoints", slug, "/unpublish"), None),
         ("POST", "/api/v1/endpoints/{slug}/query", at("endpoints", slug, "/query"), Some(question())),
         ("POST", "/api/v1/endpoints/{slug}/preview", at("endpoints", slug, "/preview"), Some(question())),
         ("GET", "/api/v1/datasets/{name}", at("datasets", dataset, ""), None),
@@ -114,9 +121,10 @@ fn requests(names: &Names) -> Vec<(&'static str, &'static str, String, Option<Va
 }
 
 /// Routes that name nothing of a tenant's: lists, types, new things, tenants themselves, health.
-const OTHERS: [(&str, &str); 21] = [
+const OTHERS: [(&str, &str); 22] = [
     ("GET", "/api/v1/endpoints/"),
     ("POST", "/api/v1/endpoints/validate-slug"),
+    ("POST", "/api/v1/endpoints/sync"),
     ("GET", "/api/v1/datasets/"),
     ("POST", "/api/v1/datasets/"),
     ("GET", "/api/v1/datasets/types/"),
