@@ -61,7 +61,7 @@ impl Catalog {
         rules::named("slug", slug).map_err(|violation| vec![violation])?;
         let StoredPlan { endpoint, dataset, model, policies } = self.store.plan(tenant.id, slug).await?;
         Ok(EndpointDetail {
-            endpoint,
+            endpoint: self.store.shown(endpoint).await?,
             dataset: dataset.map(|dataset| self.redacted(Part::Dataset, dataset)),
             model: model.map(|model| self.redacted(Part::Model, model)),
             policies: policies.into_iter().map(|policy| self.redacted_policy(policy)).collect(),

@@ -119,7 +119,11 @@ impl Store {
         .await
     }
 
-    async fn shown(&self, endpoint: Endpoint) -> Result<Endpoint, Error> {
+    /// An endpoint with how things stand on marketplaces.
+    ///
+    /// # Errors
+    /// `StoreUnavailable`.
+    pub async fn shown(&self, endpoint: Endpoint) -> Result<Endpoint, Error> {
         let mut shown = self.with_listings(vec![endpoint]).await?;
         shown.pop().ok_or_else(|| Error::internal("an endpoint got lost"))
     }

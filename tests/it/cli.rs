@@ -1,5 +1,7 @@
 //! The commands, as a person runs them.
 
+mod publishing;
+
 use std::process::Output;
 
 use crate::support::{

@@ -6,6 +6,7 @@ mod cors;
 mod documents;
 mod failures;
 mod grpc_web;
+mod publishing;
 mod queries;
 mod streams;
 mod tenants;
