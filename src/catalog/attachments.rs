@@ -1,6 +1,9 @@
 //! Datasets and models.
 
-use super::{Catalog, Page, PageRequest, check_type, page::Listing};
+use super::{
+    Catalog, Page, PageRequest, check_type,
+    page::{Listing, id},
+};
 use crate::{
     dataset::SearchRequest,
     domain::{
@@ -81,9 +84,11 @@ impl Catalog {
         page: &PageRequest,
     ) -> Result<Page<Attachment>, Error> {
         let listing = Listing::new(&self.store, tenant.id, prefix(part), page)?;
-        let found = self.store.attachments(part, tenant.id, listing.after_id(), listing.limit()).await?;
-        let found = found.into_iter().map(|found| self.redacted(part, found)).collect();
-        listing.page(found, |found: &Attachment| found.id.to_string())
+        let read = listing.read(|after, limit| async move {
+            let found = self.store.attachments(part, tenant.id, id(after), limit).await?;
+            Ok(found.into_iter().map(|found| self.redacted(part, found)).collect())
+        });
+        read.await
     }
 
     /// Changes a dataset or model. Endpoints that use it know it by its id, and keep it.

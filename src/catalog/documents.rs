@@ -19,10 +19,6 @@ const BATCH_DOCUMENTS: usize = 256;
 const BATCH_BYTES: usize = 1 << 20;
 /// Bytes of a document's id.
 const MAX_ID: usize = 512;
-/// Documents read at once for a page at most; the first steps are smaller.
-const MAX_STEP: usize = 64;
-/// Bytes of text on one page of a list, but for a single document.
-const PAGE_BYTES: usize = 2 << 20;
 /// How long the end of an ingestion waits until a search here finds its documents.
 const INDEXED_WITHIN: Duration = Duration::from_secs(60);
 
@@ -75,22 +71,10 @@ impl Catalog {
     ) -> Result<Page<Document>, Error> {
         let (dataset, _) = self.local_dataset(tenant, dataset).await?;
         let listing = Listing::new(&self.store, tenant.id, &format!("documents/{}", dataset.id), page)?;
-        let (mut found, mut bytes, mut step) = (Vec::<Document>::new(), 0, 2);
-        // A few at a time: a page of the longest documents would be a gigabyte.
-        while found.len() <= listing.size() && bytes < PAGE_BYTES {
-            let after = found.last().map(|document| document.id.clone()).or_else(|| listing.after.clone());
-            let missing = (listing.size() + 1 - found.len()).min(step);
-            step = (step * 2).min(MAX_STEP);
-            let more = self.store.documents(dataset.id, after.as_deref(), missing as u64).await?;
-            bytes += more.iter().map(|document| document.content.len()).sum::<usize>();
-            let last = more.len() < missing;
-            found.extend(more);
-            if last {
-                return listing.last_page(found);
-            }
-        }
-        found.truncate(listing.size());
-        listing.page_before_others(found, |document: &Document| document.id.clone())
+        let read = listing.read(|after, limit| async move {
+            self.store.documents(dataset.id, after.as_deref(), limit).await
+        });
+        read.await
     }
 
     /// Deletes documents, waits until a search here no longer finds them, and returns how many there

@@ -1,6 +1,9 @@
 //! Endpoints.
 
-use super::{Catalog, Page, PageRequest, page::Listing};
+use super::{
+    Catalog, Page, PageRequest,
+    page::{self, Listing},
+};
 use crate::{
     domain::{
         Attachment, AttachmentId, Endpoint, EndpointChange, NewEndpoint, Policy, ResponseType, Tenant,
@@ -74,8 +77,7 @@ impl Catalog {
     /// `Invalid`, `StoreUnavailable`.
     pub async fn endpoints(&self, tenant: &Tenant, page: &PageRequest) -> Result<Page<Endpoint>, Error> {
         let listing = Listing::new(&self.store, tenant.id, "endpoints", page)?;
-        let found = self.store.endpoints(tenant.id, listing.after_id(), listing.limit()).await?;
-        listing.page(found, |endpoint: &Endpoint| endpoint.id.to_string())
+        listing.read(|after, limit| self.store.endpoints(tenant.id, page::id(after), limit)).await
     }
 
     /// Changes an endpoint.

@@ -2,7 +2,10 @@
 
 use time::OffsetDateTime;
 
-use super::{Catalog, Page, PageRequest, page::Listing};
+use super::{
+    Catalog, Page, PageRequest,
+    page::{Listing, id},
+};
 use crate::{
     domain::{
         ApiKey, ApiKeyId, Scope, Tenant,
@@ -65,8 +68,7 @@ impl Catalog {
     /// `Invalid`, `StoreUnavailable`.
     pub async fn api_keys(&self, tenant: &Tenant, page: &PageRequest) -> Result<Page<ApiKey>, Error> {
         let listing = Listing::new(&self.store, tenant.id, "api_keys", page)?;
-        let found = self.store.api_keys(tenant.id, listing.after_id(), listing.limit()).await?;
-        listing.page(found, |key: &ApiKey| key.id.to_string())
+        listing.read(|after, limit| self.store.api_keys(tenant.id, id(after), limit)).await
     }
 
     /// Ends a key now.

@@ -1,6 +1,9 @@
 //! Policies of endpoints.
 
-use super::{Catalog, Page, PageRequest, check_type, page::Listing};
+use super::{
+    Catalog, Page, PageRequest, check_type,
+    page::{self, Listing},
+};
 use crate::{
     domain::{
         Configuration, EndpointId, EndpointRef, NewPolicy, Policy, PolicyChange, PolicyId, Tenant, TypeInfo,
@@ -75,10 +78,12 @@ impl Catalog {
             Some(EndpointRef::Id(id)) => format!("policies/id/{id}"),
         };
         let listing = Listing::new(&self.store, tenant.id, &list, page)?;
-        let (after, limit) = (listing.after_id(), listing.limit());
-        let found = self.store.policies(tenant.id, endpoint.as_ref(), after, limit).await?;
-        let found = found.into_iter().map(|policy| self.redacted_policy(policy)).collect();
-        listing.page(found, |policy: &Policy| policy.id.to_string())
+        let named = endpoint.as_ref();
+        let read = listing.read(|after, limit| async move {
+            let found = self.store.policies(tenant.id, named, page::id(after), limit).await?;
+            Ok(found.into_iter().map(|policy| self.redacted_policy(policy)).collect())
+        });
+        read.await
     }
 
     /// Changes a policy.

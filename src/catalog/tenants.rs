@@ -1,6 +1,9 @@
 //! Tenants.
 
-use super::{Catalog, Page, PageRequest, page::Listing};
+use super::{
+    Catalog, Page, PageRequest,
+    page::{Listing, id},
+};
 use crate::{
     domain::{
         Tenant, TenantId,
@@ -42,7 +45,6 @@ impl Catalog {
     pub async fn tenants(&self, page: &PageRequest) -> Result<Page<Tenant>, Error> {
         let everywhere = TenantId(uuid::Uuid::nil());
         let listing = Listing::new(&self.store, everywhere, "tenants", page)?;
-        let found = self.store.tenants(listing.after_id(), listing.limit()).await?;
-        listing.page(found, |tenant: &Tenant| tenant.id.to_string())
+        listing.read(|after, limit| self.store.tenants(id(after), limit)).await
     }
 }

@@ -31,6 +31,8 @@ pub struct Access {
     pub scope: Scope,
     /// Whether it is a query, which keeps its own deadlines.
     pub is_query: bool,
+    /// Whether its request is a stream, which may take its time.
+    pub sends_stream: bool,
 }
 
 /// An authenticated caller in a tenant. Clones share it.

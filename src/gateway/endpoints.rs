@@ -228,7 +228,7 @@ async fn list(call: Call) -> Result<Vec<EndpointListItem>, Problem> {
         summary: endpoint.summary,
         published: endpoint.published,
     };
-    Ok(endpoints(&call).await?.into_iter().map(item).collect())
+    endpoints(&call, item).await
 }
 
 async fn get(call: Call) -> Result<EndpointDetailResponse, Problem> {

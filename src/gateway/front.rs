@@ -9,7 +9,7 @@ use futures_util::{
     FutureExt,
     future::{BoxFuture, Either},
 };
-use http::{HeaderMap, Request, Response, header};
+use http::{HeaderMap, HeaderName, Request, Response, header};
 use hyper::body::Incoming;
 use tonic::{Status, body::Body};
 use tonic_web::{GrpcWebLayer, GrpcWebService};
@@ -21,6 +21,9 @@ use super::{
     route::Served,
 };
 use crate::telemetry::{Metrics, metrics::Rest};
+
+/// Names one request on its way through several services; given back as it came.
+const CORRELATION: HeaderName = HeaderName::from_static("x-correlation-id");
 
 /// Serves one request by its kind. `G` answers gRPC, `R` REST.
 #[derive(Clone)]
@@ -101,12 +104,16 @@ where
             kind if kind.starts_with("application/grpc-web") => self.web.call(request).boxed(),
             kind if kind.starts_with("application/grpc") => self.grpc.call(request).boxed(),
             _ => {
+                let correlation = request.headers().get(CORRELATION).filter(|id| id.len() <= 128).cloned();
                 let (answer, metrics) =
                     (self.rest.call(request.map(axum::body::Body::new)), self.metrics.clone());
                 answer
                     .map(move |response| {
-                        let response = in_json(response?);
+                        let mut response = in_json(response?);
                         count(&metrics, &response);
+                        if let Some(correlation) = correlation {
+                            response.headers_mut().insert(CORRELATION, correlation);
+                        }
                         Ok(response.map(Body::new))
                     })
                     .boxed()

@@ -118,6 +118,15 @@ fn failed(status: &Status, origin: &Origin<'_>) -> Response {
     let code = http_status(reason, status.code());
     let mut response = match (reason, status.get_details_bad_request()) {
         (ErrorReason::InvalidRequest, Some(bad)) => rules(&bad.field_violations, origin),
+        // Its values were found right before: it has outgrown the RPC's request.
+        (ErrorReason::InvalidRequest, None) => {
+            let detail = "The values of the body are larger than one request may be";
+            plain(StatusCode::PAYLOAD_TOO_LARGE, detail.to_owned())
+        }
+        // What is too large to be told is ours: what came in was read before any RPC.
+        (ErrorReason::Unspecified, _) if status.code() == Code::OutOfRange => {
+            plain(code, "The answer is larger than this service may give".to_owned())
+        }
         _ => (code, Json(body(status))).into_response(),
     };
     let headers = response.headers_mut();
@@ -254,7 +263,7 @@ fn http_status(reason: ErrorReason, code: Code) -> StatusCode {
 /// For what tonic says itself.
 fn by_code(code: Code) -> StatusCode {
     match code {
-        Code::InvalidArgument | Code::OutOfRange => StatusCode::UNPROCESSABLE_ENTITY,
+        Code::InvalidArgument => StatusCode::UNPROCESSABLE_ENTITY,
         Code::Unauthenticated => StatusCode::UNAUTHORIZED,
         Code::PermissionDenied => StatusCode::FORBIDDEN,
         Code::NotFound => StatusCode::NOT_FOUND,

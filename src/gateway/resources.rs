@@ -104,9 +104,13 @@ pub fn split(tags: &str) -> Vec<String> {
     tags.split(',').map(str::trim).filter(|tag| !tag.is_empty()).map(str::to_owned).collect()
 }
 
-/// All items of a list, page by page: `all!(call, client.method(Request { field: value }).items)`.
+/// All items of a list, page by page: `all!(call, client.method(Request { field: value }).items)`. With
+/// `, as shown` behind it, only what that makes of an item is kept.
 macro_rules! all {
-    ($call:expr, $client:ident.$method:ident($request:ident { $($field:ident: $value:expr),* }).$items:ident) => {{
+    ($call:expr, $client:ident.$method:ident($request:ident { $($field:ident: $value:expr),* }).$items:ident) => {
+        $crate::gateway::resources::all!($call, $client.$method($request { $($field: $value),* }).$items, as std::convert::identity)
+    };
+    ($call:expr, $client:ident.$method:ident($request:ident { $($field:ident: $value:expr),* }).$items:ident, as $shown:expr) => {{
         let (mut all, mut page_token) = (Vec::new(), String::new());
         loop {
             let request = $crate::proto::$request {
@@ -115,7 +119,7 @@ macro_rules! all {
                 $($field: $value),*
             };
             let page = $call.gateway.$client().$method($call.asks(request)).await?.into_inner();
-            all.extend(page.$items);
+            all.extend(page.$items.into_iter().map($shown));
             if page.next_page_token.is_empty() {
                 break all;
             }
@@ -125,8 +129,9 @@ macro_rules! all {
 }
 pub(super) use all;
 
-pub async fn endpoints(call: &Call) -> Result<Vec<Endpoint>, Problem> {
-    Ok(all!(call, endpoints.list_endpoints(ListEndpointsRequest {}).endpoints))
+/// What `shown` makes of every endpoint: a whole one can be long.
+pub async fn endpoints<T>(call: &Call, shown: impl Fn(Endpoint) -> T) -> Result<Vec<T>, Problem> {
+    Ok(all!(call, endpoints.list_endpoints(ListEndpointsRequest {}).endpoints, as &shown))
 }
 
 pub async fn datasets(call: &Call) -> Result<Vec<Dataset>, Problem> {
@@ -138,15 +143,15 @@ pub async fn models(call: &Call) -> Result<Vec<Model>, Problem> {
 }
 
 /// The endpoints that use something, by what `attached` says is the id of it.
-pub fn connected(
-    endpoints: &[Endpoint],
-    attached: impl Fn(&Endpoint) -> Option<&String>,
-) -> HashMap<String, Vec<ConnectedEndpoint>> {
+pub async fn connected(
+    call: &Call,
+    attached: fn(&Endpoint) -> Option<&String>,
+) -> Result<HashMap<String, Vec<ConnectedEndpoint>>, Problem> {
+    let shown =
+        |endpoint: Endpoint| attached(&endpoint).cloned().map(|id| (id, ConnectedEndpoint::from(&endpoint)));
     let mut connected: HashMap<String, Vec<ConnectedEndpoint>> = HashMap::new();
-    for endpoint in endpoints {
-        if let Some(id) = attached(endpoint) {
-            connected.entry(id.clone()).or_default().push(endpoint.into());
-        }
+    for (id, endpoint) in endpoints(call, shown).await?.into_iter().flatten() {
+        connected.entry(id).or_default().push(endpoint);
     }
-    connected
+    Ok(connected)
 }

@@ -1,7 +1,7 @@
 //! A route: a method, a path, and a function from a request to an answer, whose types also make its part
 //! of the documentation.
 
-use std::{sync::Arc, time::Duration};
+use std::{error::Error, sync::Arc};
 
 use axum::{
     Json,
@@ -10,11 +10,11 @@ use axum::{
 };
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt};
-use http::{Extensions, HeaderMap, HeaderName, Method, StatusCode, header::CONTENT_TYPE};
+use http::{Extensions, HeaderMap, HeaderName, Method, StatusCode, Version, header::CONTENT_TYPE};
 use http_body_util::LengthLimitError;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Serialize, de::DeserializeOwned};
-use tonic::metadata::MetadataMap;
+use tonic::{Code, Status, metadata::MetadataMap};
 use uuid::Uuid;
 
 use super::{
@@ -24,10 +24,6 @@ use super::{
 };
 use crate::domain::Caller;
 
-/// Longest time a body may take to arrive.
-const BODY_LIMIT: Duration = Duration::from_secs(60);
-/// Names one request on its way through several services; given back as it came.
-pub(super) const CORRELATION: HeaderName = HeaderName::from_static("x-correlation-id");
 /// Headers that an RPC gets to see.
 const PASSED_ON: [&str; 5] = ["traceparent", "tracestate", "baggage", "x-correlation-id", "grpc-timeout"];
 
@@ -68,6 +64,8 @@ type Handler =
 /// A request that has been let in, apart from its body.
 pub struct Call {
     pub gateway: Gateway,
+    /// Of HTTP.
+    pub version: Version,
     headers: HeaderMap,
     extensions: Extensions,
     params: Arc<[(String, String)]>,
@@ -150,6 +148,17 @@ impl Route {
         Self { queries, ..self }
     }
 
+    /// The method's name in metrics.
+    pub(super) fn method_name(&self) -> &'static str {
+        match self.method {
+            Method::GET => "GET",
+            Method::POST => "POST",
+            Method::PATCH => "PATCH",
+            Method::DELETE => "DELETE",
+            _ => "other",
+        }
+    }
+
     /// Answers a request whose path fits.
     pub(super) async fn serve(
         self,
@@ -158,7 +167,6 @@ impl Route {
         request: http::Request<Body>,
     ) -> Response {
         let (parts, body) = request.into_parts();
-        let correlation = parts.headers.get(CORRELATION).filter(|id| id.len() <= 128).cloned();
         let params: Arc<[(String, String)]> = params.into();
         let read = match self.body {
             Some(_) => whole(body, gateway.max_request_bytes).await,
@@ -167,6 +175,7 @@ impl Route {
         let query = parts.uri.query().unwrap_or_default().to_owned();
         let call = Call {
             gateway,
+            version: parts.version,
             headers: parts.headers,
             extensions: parts.extensions,
             params: params.clone(),
@@ -179,10 +188,7 @@ impl Route {
         };
         let origin = Origin { params: &params, body: &bytes };
         let mut response = answered.unwrap_or_else(|problem| problem.response(&origin));
-        response.extensions_mut().insert(Served { method: name_of(&self.method), path: self.path });
-        if let Some(correlation) = correlation {
-            response.headers_mut().insert(CORRELATION, correlation);
-        }
+        response.extensions_mut().insert(Served { method: self.method_name(), path: self.path });
         response
     }
 }
@@ -231,26 +237,25 @@ impl Call {
 }
 
 async fn whole(body: Body, limit: usize) -> Result<Bytes, Problem> {
-    let late = Problem::Refused(StatusCode::REQUEST_TIMEOUT, "The body did not arrive in time".into());
-    let read = tokio::time::timeout(BODY_LIMIT, to_bytes(body, limit)).await.map_err(|_| late)?;
-    read.map_err(|error| match error.into_inner().is::<LengthLimitError>() {
-        true => {
+    to_bytes(body, limit).await.map_err(|error| {
+        let error = error.into_inner();
+        if error.is::<LengthLimitError>() {
             let detail = format!("The body is larger than {limit} bytes");
             Problem::Refused(StatusCode::PAYLOAD_TOO_LARGE, detail.into())
+        } else if is_late(error.as_ref()) {
+            Problem::Refused(StatusCode::REQUEST_TIMEOUT, "The body did not arrive in time".into())
+        } else {
+            Problem::Refused(StatusCode::BAD_REQUEST, "The body broke off".into())
         }
-        false => Problem::Refused(StatusCode::BAD_REQUEST, "The body broke off".into()),
     })
 }
 
-/// The name of a method that routes have.
-fn name_of(method: &Method) -> &'static str {
-    match *method {
-        Method::GET => "GET",
-        Method::POST => "POST",
-        Method::PATCH => "PATCH",
-        Method::DELETE => "DELETE",
-        _ => "other",
-    }
+/// Whether a body failed because its time was over, as the door says it.
+fn is_late(error: &(dyn Error + 'static)) -> bool {
+    let mut causes = std::iter::successors(Some(error), |cause: &&(dyn Error + 'static)| (**cause).source());
+    causes.any(|cause| {
+        cause.downcast_ref::<Status>().is_some_and(|status| status.code() == Code::DeadlineExceeded)
+    })
 }
 
 /// A body without a type is taken for JSON, as by FastAPI.

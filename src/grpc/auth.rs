@@ -10,12 +10,15 @@ use std::{
 
 use futures_util::future::{BoxFuture, FutureExt};
 use http::{Extensions, HeaderMap, HeaderName, Method, Request, Response, header::AUTHORIZATION};
+use http_body::Body;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 use tower::Service;
 
 use super::{
-    Config, deadline,
+    Config,
+    arrival::{Arrivals, Arriving},
+    deadline,
     status::{status, unreadable},
 };
 use crate::{
@@ -41,6 +44,7 @@ pub struct Door {
     identity: Arc<Identity>,
     /// Of calls whose answer has not begun.
     places: Arc<Semaphore>,
+    arrivals: Arrivals,
 }
 
 /// Authenticates and authorizes every call to the service behind it. A refusal is a gRPC status in the
@@ -57,13 +61,13 @@ struct Admitted {
     caller: Caller,
     timeout: Option<deadline::ClientTimeout>,
     /// Free again once the answer begins. A caller whom an outer door has let in has one already.
-    _place: Option<OwnedSemaphorePermit>,
+    place: Option<OwnedSemaphorePermit>,
 }
 
 impl Door {
     pub fn new(identity: Identity, config: &Config) -> Self {
         let places = Arc::new(Semaphore::new(config.max_waiting));
-        Self { identity: Arc::new(identity), places }
+        Self { identity: Arc::new(identity), places, arrivals: Arrivals::default() }
     }
 
     /// Who knows the callers.
@@ -94,7 +98,30 @@ impl Door {
         if !caller.may(access.scope) {
             return Err(Error::ScopeMissing(access.scope.name()));
         }
-        Ok(Admitted { caller, timeout: deadline::parse(headers)?, _place: place })
+        Ok(Admitted { caller, timeout: deadline::parse(headers)?, place })
+    }
+
+    /// The request as the service behind gets it: with its caller, and with a body that must arrive.
+    fn let_in<B: Body>(
+        &self,
+        request: Request<B>,
+        admitted: &Admitted,
+        access: Access,
+    ) -> Result<Request<Arriving<B>>, Error> {
+        let mut arrival = None;
+        if admitted.place.is_some() && !access.sends_stream && !request.body().is_end_stream() {
+            let begun = self.arrivals.begin(&admitted.caller, self.places.available_permits());
+            arrival = Some(begun.ok_or(Error::Overloaded { retry_after: RETRY_AFTER })?);
+        }
+        let mut request = request.map(|body| match access.sends_stream {
+            true => Arriving::patient(body),
+            false => Arriving::new(body, arrival),
+        });
+        request.extensions_mut().insert(admitted.caller.clone());
+        if let Some(timeout) = admitted.timeout {
+            request.extensions_mut().insert(timeout);
+        }
+        Ok(request)
     }
 
     async fn identify(
@@ -124,9 +151,9 @@ impl Door {
 
 impl<S, B, R> Service<Request<B>> for Auth<S>
 where
-    S: Service<Request<B>, Response = Response<R>, Error = Infallible> + Clone + Send + 'static,
+    S: Service<Request<Arriving<B>>, Response = Response<R>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
-    B: Send + 'static,
+    B: Body + Send + 'static,
     R: Default + Send + 'static,
 {
     type Response = Response<R>;
@@ -137,11 +164,11 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+    fn call(&mut self, request: Request<B>) -> Self::Future {
         let fresh = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, fresh);
         let Some(access) = (self.needs)(request.method(), request.uri().path()) else {
-            return inner.call(request).boxed();
+            return inner.call(request.map(Arriving::patient)).boxed();
         };
         let door = self.door.clone();
         async move {
@@ -155,10 +182,10 @@ where
                 Ok(Err(error)) => return Ok(status(error).into_http()),
                 Err(_) => return late(),
             };
-            request.extensions_mut().insert(admitted.caller.clone());
-            if let Some(timeout) = admitted.timeout {
-                request.extensions_mut().insert(timeout);
-            }
+            let request = match door.let_in(request, &admitted, access) {
+                Ok(request) => request,
+                Err(error) => return Ok(status(error).into_http()),
+            };
             let answer = inner.call(request).map(|response| response.map(clear));
             // The pipeline keeps the deadlines of queries; here only a request that never ends is bounded.
             let limit = match admitted.timeout {

@@ -1,6 +1,7 @@
 //! The gRPC services: one file each, over one layered stack that sockets and the REST gateway share.
 
 mod access_service;
+mod arrival;
 mod auth;
 mod convert;
 mod dataset_service;
@@ -115,7 +116,8 @@ fn needs(_method: &Method, path: &str) -> Option<Access> {
         }
         _ => Scope::Manage,
     };
-    Some(Access { scope, is_query: method.ends_with("Query") })
+    let sends_stream = method == "DatasetService/IngestDocuments";
+    Some(Access { scope, is_query: method.ends_with("Query"), sends_stream })
 }
 
 /// The caller that the layer has found. A stack without the layer serves nobody.

@@ -22,6 +22,7 @@ use tower::{Service, ServiceExt};
 use super::{
     Config, Server, Stop,
     frames::{Closed, Watched},
+    linger::Lingering,
     refuse, tls,
 };
 
@@ -106,7 +107,7 @@ impl Connections {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let stream = Watched::new(stream, deadline, self.server.config.control_frames);
+        let stream = Watched::new(Lingering::new(stream), deadline, self.server.config.control_frames);
         let verdict = stream.verdict();
         let service = TowerToHyperService::new(routes);
         let mut served = pin!(self.builder.serve_connection(TokioIo::new(stream), service));

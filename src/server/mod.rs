@@ -5,6 +5,7 @@
 
 mod connection;
 mod frames;
+mod linger;
 pub mod metrics;
 mod places;
 pub mod tls;

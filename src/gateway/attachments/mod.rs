@@ -13,7 +13,7 @@ use tonic::Status;
 use super::{
     body::Violation,
     problem::Problem,
-    resources::{ConnectedEndpoint, Done, TypeInfo, connected, endpoints},
+    resources::{ConnectedEndpoint, Done, TypeInfo, connected},
     route::{Answer, Call, Route},
 };
 use crate::proto::{self, Endpoint, to_struct};
@@ -174,7 +174,7 @@ async fn create<K: Kind>(call: Call, new: CreateAttachmentRequest) -> Result<K::
 }
 
 async fn list<K: Kind>(call: Call) -> Result<Vec<K::Listed>, Problem> {
-    let mut connected = connected(&endpoints(&call).await?, K::of);
+    let mut connected = connected(&call, K::of).await?;
     let listed = |found: Attachment| {
         let connected = connected.remove(&found.id).unwrap_or_default();
         (found, connected).into()
@@ -218,6 +218,6 @@ async fn health<K: Kind>(call: Call) -> Result<K::Health, Problem> {
 }
 
 async fn shown<K: Kind>(call: &Call, found: Attachment) -> Result<K::Shown, Problem> {
-    let connected = connected(&endpoints(call).await?, K::of).remove(&found.id).unwrap_or_default();
+    let connected = connected(call, K::of).await?.remove(&found.id).unwrap_or_default();
     Ok((found, connected).into())
 }

@@ -11,6 +11,9 @@ use crate::domain::rules;
 
 /// Violations that one request is told at most.
 const MAX_VIOLATIONS: usize = 100;
+/// Levels of objects and lists in a value of any shape: protobuf reads a hundred messages in each other,
+/// and a level of such a value is three.
+const MAX_LEVELS: usize = 30;
 /// Digits of a number that is written as a text.
 const MAX_DIGITS: usize = 40;
 
@@ -260,6 +263,10 @@ fn object(shape: &Object, value: &mut Value, loc: &Loc<'_>, violations: &mut Vec
         };
         return violations.push(Violation::new(kind, loc.path(), words).on(value));
     };
+    if shape.fields.is_empty() && given.values().any(|value| is_deeper(value, MAX_LEVELS - 1)) {
+        let words = format!("is nested too deeply: {MAX_LEVELS} levels are taken");
+        return violations.push(Violation::rule(loc.path(), &words).on(value));
+    }
     for field in &shape.fields {
         let loc = loc.below(Part::Name(&field.name));
         match given.get_mut(&field.name) {
@@ -269,6 +276,16 @@ fn object(shape: &Object, value: &mut Value, loc: &Loc<'_>, violations: &mut Vec
             }
             None => {}
         }
+    }
+}
+
+/// Whether a value has more levels than these.
+fn is_deeper(value: &Value, levels: usize) -> bool {
+    match value {
+        Value::Array(_) | Value::Object(_) if levels == 0 => true,
+        Value::Array(values) => values.iter().any(|value| is_deeper(value, levels - 1)),
+        Value::Object(fields) => fields.values().any(|value| is_deeper(value, levels - 1)),
+        _ => false,
     }
 }
 

@@ -49,7 +49,11 @@ impl Violation {
     /// Shows what was sent, as far as it can be shown: see [`shown`].
     #[must_use]
     pub fn on(mut self, input: &Value) -> Self {
-        self.input = shown(&self.loc, input);
+        self.input = match input {
+            // What is no number in a number's place may be anything: a prompt, a key.
+            Value::String(_) if self.kind.ends_with("_parsing") && self.kind != "uuid_parsing" => redacted(),
+            input => shown(&self.loc, input),
+        };
         self
     }
 }
@@ -128,13 +132,18 @@ fn shown(loc: &[Value], input: &Value) -> Value {
     match input {
         Value::Object(_) => json!({}),
         Value::Array(_) => json!([]),
+        Value::String(_) | Value::Number(_) | Value::Bool(_) if hidden => redacted(),
         // A text for a whole body may be anything too.
-        Value::String(_) if hidden || loc.len() == 1 => json!("[redacted]"),
+        Value::String(_) if loc.len() == 1 => redacted(),
         Value::String(text) if text.len() > 200 => {
             Value::String(format!("{}…", text.chars().take(100).collect::<String>()))
         }
         other => other.clone(),
     }
+}
+
+fn redacted() -> Value {
+    json!("[redacted]")
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use axum::{
     body::Body,
     response::{IntoResponse, Response},
 };
-use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -127,6 +127,10 @@ async fn query(call: Call, asked: QueryRequest) -> Result<Answered, Problem> {
     let (slug, stream) = (call.param("slug"), asked.stream);
     let query = Some(asked.into_proto());
     let mut endpoints = call.gateway.endpoints();
+    if stream && call.version < Version::HTTP_11 {
+        let detail = "A streamed answer needs HTTP/1.1 or later: over HTTP/1.0 nobody sees it break";
+        return Err(Problem::Refused(StatusCode::BAD_REQUEST, detail.into()));
+    }
     if stream {
         let request = call.asks(proto::StreamQueryRequest { slug, query, request_id: None });
         let (metadata, events, _) = endpoints.stream_query(request).await?.into_parts();

@@ -26,8 +26,10 @@ use crate::{
 
 /// Silence after which a comment is sent, so that nobody between takes the connection for dead.
 const HEARTBEAT: Duration = Duration::from_secs(15);
-/// From the last words to the break: over HTTP/2 a reset stream loses what the connection still holds.
+/// From the time when the last words may leave to the break, which loses what the connection still holds.
 const FAREWELL: Duration = Duration::from_millis(100);
+/// Says nothing.
+const COMMENT: &[u8] = b": keep-alive\n\n";
 /// Bytes that are collected at most while more is ready.
 const CHUNK: usize = 16 << 10;
 
@@ -44,8 +46,13 @@ pub(super) struct Events<S> {
 #[derive(Clone, Copy, PartialEq)]
 enum State {
     Streaming,
-    /// The failure is told; it must leave before the body breaks.
+    /// The failure is told.
     Failed,
+    /// So is a comment after it. Over HTTP/2, hyper takes it from us when the reader has made room for all
+    /// that came before, and asks for more only then.
+    Waited,
+    /// The last words are on their way.
+    Leaving,
     Ended,
 }
 
@@ -105,6 +112,15 @@ impl<S: Stream<Item = Result<StreamQueryResponse, Status>> + Unpin> Stream for E
         match self.state {
             State::Streaming => {}
             State::Failed => {
+                self.state = State::Waited;
+                return Poll::Ready(Some(Ok(Bytes::from_static(COMMENT))));
+            }
+            State::Waited => {
+                self.alarm.as_mut().reset(Instant::now() + FAREWELL);
+                self.state = State::Leaving;
+                return self.poll_next(cx);
+            }
+            State::Leaving => {
                 ready!(self.alarm.as_mut().poll(cx));
                 self.state = State::Ended;
                 return Poll::Ready(Some(Err(BrokenOff)));
@@ -114,8 +130,7 @@ impl<S: Stream<Item = Result<StreamQueryResponse, Status>> + Unpin> Stream for E
         let mut chunk = BytesMut::new();
         let ended = self.collect(cx, &mut chunk);
         if !chunk.is_empty() {
-            let wait = if self.state == State::Failed { FAREWELL } else { HEARTBEAT };
-            self.alarm.as_mut().reset(Instant::now() + wait);
+            self.alarm.as_mut().reset(Instant::now() + HEARTBEAT);
             return Poll::Ready(Some(Ok(chunk.freeze())));
         }
         if ended {
@@ -123,7 +138,7 @@ impl<S: Stream<Item = Result<StreamQueryResponse, Status>> + Unpin> Stream for E
         }
         ready!(self.alarm.as_mut().poll(cx));
         self.alarm.as_mut().reset(Instant::now() + HEARTBEAT);
-        Poll::Ready(Some(Ok(Bytes::from_static(b": keep-alive\n\n"))))
+        Poll::Ready(Some(Ok(Bytes::from_static(COMMENT))))
     }
 }
 
@@ -179,7 +194,7 @@ mod tests {
     use tokio::time::Instant;
     use tonic::Status;
 
-    use super::{Events, FAREWELL, HEARTBEAT};
+    use super::{COMMENT, Events, FAREWELL, HEARTBEAT};
     use crate::proto::{Delta, StreamQueryResponse, stream_query_response::Event};
 
     fn delta(content: &str) -> Result<StreamQueryResponse, Status> {
@@ -204,6 +219,9 @@ mod tests {
         let mut events = Events::new(answer);
         let words = events.next().await.unwrap().unwrap();
         assert!(words.ends_with(b"event: error\ndata: {\"detail\":\"is gone\"}\n\n"), "{words:?}");
+        assert_eq!(events.next().await.unwrap().unwrap(), COMMENT);
+        // The comment has been sent when more is asked for, however long that took.
+        tokio::time::sleep(FAREWELL * 10).await;
         let said = Instant::now();
         assert!(events.next().await.unwrap().is_err());
         assert_eq!(said.elapsed().as_millis(), FAREWELL.as_millis());

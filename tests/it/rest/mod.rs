@@ -4,13 +4,17 @@ mod captures;
 mod catalog;
 mod cors;
 mod documents;
+mod early;
+mod edges;
 mod failures;
 mod grpc_web;
+mod large;
 mod publishing;
 mod queries;
 mod streams;
 mod tenants;
 mod validation;
+mod values;
 
 use serde_json::Value;
 

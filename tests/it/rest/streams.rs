@@ -158,6 +158,39 @@ async fn a_failure_in_the_middle_is_told_over_http_2_too() {
     assert!(broken && text.contains("event: error\ndata: {\"detail\""), "{text}");
 }
 
+/// What waits for a slow reader must reach it, although a reset would throw it away.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failure_is_told_to_slow_readers_too() {
+    let script = vec![
+        raw("HTTP/1.0 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"),
+        Step::Send(delta(&"half ".repeat(4000)).into_bytes()),
+    ];
+    let (space, _upstream) = legal(Database::sqlite(), Upstream::start(vec![script]).await).await;
+    let stream = tokio::net::TcpStream::connect(space.address).await.unwrap();
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder.initial_stream_window_size(1024);
+    let (mut calls, connection) = builder.handshake(TokioIo::new(stream)).await.unwrap();
+    TaskTracker::new().spawn(connection);
+    let request = http::Request::post(format!("{}/api/v1/endpoints/chat/query", space.url()))
+        .header("authorization", format!("Bearer {ADMIN_KEY}"))
+        .header("content-type", "application/json")
+        .body(Full::new(Bytes::from(streaming().to_string())))
+        .unwrap();
+    let mut body = calls.send_request(request).await.unwrap().into_body();
+    eventually("the query has failed", async || space.metric("syft_running_queries").await == 0.0).await;
+    // The reader is slow: that is what is tested.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let (mut text, mut broken) = (String::new(), false);
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else {
+            broken = true;
+            break;
+        };
+        text.push_str(std::str::from_utf8(&frame.into_data().unwrap()).unwrap());
+    }
+    assert!(broken && text.contains("event: error\ndata: {\"detail\""), "{} bytes, {broken}", text.len());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reader_that_stalls_slows_the_model_and_is_ended_at_the_deadline() {
     let upstream = Upstream::endless_every(Duration::from_micros(100)).await;

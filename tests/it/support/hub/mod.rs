@@ -202,6 +202,11 @@ impl Hub {
         self.inner.state().list(OWNER, endpoint, None);
     }
 
+    /// Forgets an endpoint of [`OWNER`] as if somebody had taken it away by hand.
+    pub fn unlist(&self, slug: &str) {
+        self.inner.state().endpoints.remove(&(OWNER.to_owned(), slug.to_owned()));
+    }
+
     /// Every endpoint that a report has updated, one after the other.
     pub fn reports(&self) -> Vec<Report> {
         self.inner.state().reports.clone()
