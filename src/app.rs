@@ -11,7 +11,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
-    catalog::Catalog,
+    catalog::{self, Catalog},
     config::Config,
     dataset::{Datasets, local::LocalIndexes},
     error::{Cause, Error},
@@ -209,9 +209,14 @@ async fn api(
     let plans = Plans::new(store.clone(), registries);
     let recorder = Recorder::start(store);
     let pipeline = Pipeline::new(config.pipeline.clone(), plans, recorder, queries, metrics.clone());
-    let multi_tenancy = config.identity.enable_multi_tenancy;
-    let catalog =
-        Catalog::new(store.clone(), datasets.clone(), models.clone(), policies.clone(), multi_tenancy);
+    let settings = catalog::Settings {
+        multi_tenancy: config.identity.enable_multi_tenancy,
+        hub: config.hub.clone(),
+        public_url: config.public_url.clone(),
+    };
+    let types =
+        catalog::Types { datasets: datasets.clone(), models: models.clone(), policies: policies.clone() };
+    let catalog = Catalog::new(store.clone(), types, hub.clone(), settings);
     let parts = listing::Parts { store: store.clone(), hub, datasets, models, policies, tasks };
     let listings = Listings::new(parts, listing_config(config));
     let door = Door::new(identity, &config.grpc);

@@ -22,7 +22,7 @@
 //! # The import rule
 //! Imports point down this map, and `tests/it/architecture.rs` checks it: `gateway` sees
 //! `proto` alone: it is a client; `grpc` sees `proto`, `pipeline`, `catalog`, `identity`; `pipeline` sees `policy`, `dataset`, `model`, `store`;
-//! `catalog` sees the registries and `store`; `policy` and `dataset` see `store` and `upstream`;
+//! `catalog` sees the registries, `store` and `hub`; `policy` and `dataset` see `store` and `upstream`;
 //! `model` and `hub` see `upstream`; `identity` sees `store` and `hub`; everything sees `telemetry`, `domain`
 //! and `error`; nothing sees `app`.
 

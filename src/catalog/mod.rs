@@ -1,10 +1,11 @@
-//! What owners do: use cases on endpoints, datasets, models, policies, keys and tenants. Each checks
-//! its values, does one thing in the store, and returns domain values with their secrets struck out.
+//! What owners do: use cases on endpoints, datasets, models, policies, keys, tenants and marketplaces. Each
+//! checks its values, does one thing in the store, and returns domain values with their secrets struck out.
 
 mod attachments;
 mod documents;
 mod endpoints;
 mod keys;
+mod marketplaces;
 mod page;
 mod policies;
 mod tenants;
@@ -13,11 +14,20 @@ pub use attachments::AttachmentDraft;
 pub use documents::Ingestion;
 pub use endpoints::{EndpointDetail, EndpointDraft};
 pub use keys::ApiKeyDraft;
+pub use marketplaces::{ConnectionDraft, ProofDraft, RegistrationDraft};
 pub use page::{Page, PageRequest};
 pub use policies::PolicyDraft;
 
+use std::sync::Arc;
+
 use crate::{
-    dataset::Datasets, domain::schema::TypeSpec, error::Part, model::Models, policy::Policies, store::Store,
+    dataset::Datasets,
+    domain::schema::TypeSpec,
+    error::Part,
+    hub::{self, Hub},
+    model::Models,
+    policy::Policies,
+    store::Store,
 };
 
 /// The use cases. Clones share everything.
@@ -27,18 +37,31 @@ pub struct Catalog {
     datasets: Datasets,
     models: Models,
     policies: Policies,
-    multi_tenancy: bool,
+    hub: Hub,
+    settings: Arc<Settings>,
+}
+
+/// The types that there are.
+#[derive(Clone)]
+pub struct Types {
+    pub datasets: Datasets,
+    pub models: Models,
+    pub policies: Policies,
+}
+
+/// What the configuration says to the use cases.
+#[derive(Clone, Default)]
+pub struct Settings {
+    pub multi_tenancy: bool,
+    pub hub: hub::Config,
+    /// Where marketplaces' users reach this space, unless its owner says something else. Empty: nowhere.
+    pub public_url: String,
 }
 
 impl Catalog {
-    pub fn new(
-        store: Store,
-        datasets: Datasets,
-        models: Models,
-        policies: Policies,
-        multi_tenancy: bool,
-    ) -> Self {
-        Self { store, datasets, models, policies, multi_tenancy }
+    pub fn new(store: Store, types: Types, hub: Hub, settings: Settings) -> Self {
+        let Types { datasets, models, policies } = types;
+        Self { store, datasets, models, policies, hub, settings: Arc::new(settings) }
     }
 
     fn specs(&self, part: Part) -> Box<dyn Iterator<Item = &TypeSpec> + Send + '_> {

@@ -6,7 +6,9 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::{
-    domain::{ApiKey, Attachment, Document, Endpoint, Policy, Tenant, TenantId, rules::violation},
+    domain::{
+        ApiKey, Attachment, Document, Endpoint, MarketplaceDetail, Policy, Tenant, TenantId, rules::violation,
+    },
     error::{Error, Rule},
     store::Store,
 };
@@ -191,6 +193,18 @@ impl Listed for ApiKey {
 
     fn bytes(&self) -> usize {
         FIXED + self.name.len() + self.email.len()
+    }
+}
+
+impl Listed for MarketplaceDetail {
+    fn key(&self) -> String {
+        self.marketplace.id.to_string()
+    }
+
+    fn bytes(&self) -> usize {
+        let one = &self.marketplace;
+        let texts = [&one.name, &one.username, &one.url, &one.email, &one.report_error];
+        FIXED + texts.map(String::len).iter().sum::<usize>()
     }
 }
 

@@ -18,7 +18,7 @@ impl Catalog {
     /// # Errors
     /// `MultiTenancyDisabled`, `Invalid`, `AlreadyExists`, `StoreUnavailable`.
     pub async fn create_tenant(&self, name: &str, display_name: &str) -> Result<Tenant, Error> {
-        if !self.multi_tenancy {
+        if !self.settings.multi_tenancy {
             return Err(Error::MultiTenancyDisabled);
         }
         let mut check = Check::default();

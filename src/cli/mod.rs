@@ -14,10 +14,12 @@ mod client;
 mod demo;
 mod ingest;
 mod key;
-mod marketplaces;
+mod marketplace;
+mod named;
 mod output;
 mod publish;
 mod query;
+mod secret;
 mod serve;
 mod sync;
 
@@ -54,6 +56,13 @@ enum Command {
     /// Create, list and revoke API keys
     #[command(subcommand)]
     Key(key::Key),
+    /// Connect to accounts on SyftHubs, make them, and take them away
+    #[command(subcommand)]
+    Marketplace(marketplace::Command),
+    /// List marketplaces, and how they stand with what is published there
+    Marketplaces(marketplace::List),
+    /// Show the URL at which marketplaces' users reach this space, or set it
+    PublicUrl(marketplace::PublicUrl),
     /// List an endpoint on marketplaces, or tell them what it is like now
     Publish(publish::Publish),
     /// Take an endpoint off marketplaces; it answers queries as before
@@ -111,6 +120,9 @@ impl Command {
             Self::Query(query) => query.run().await,
             Self::Ingest(ingest) => ingest.run().await,
             Self::Key(key) => key.run().await,
+            Self::Marketplace(marketplace) => marketplace.run().await,
+            Self::Marketplaces(list) => list.run().await,
+            Self::PublicUrl(public_url) => public_url.run().await,
             Self::Publish(publish) => publish.run().await,
             Self::Unpublish(unpublish) => unpublish.run().await,
             Self::Sync(sync) => sync.run().await,

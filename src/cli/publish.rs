@@ -11,7 +11,7 @@ use syft_endpoints::{
 
 use super::{
     client::ClientArgs,
-    marketplaces,
+    named,
     output::{failure, plain},
 };
 
@@ -52,7 +52,7 @@ impl Publish {
         let client = self.client.connect().await?;
         let request = PublishEndpointRequest {
             slug: self.slug,
-            marketplace_ids: marketplaces::ids(&client, &self.to).await?,
+            marketplace_ids: named::ids(&client, &self.to).await?,
             all_marketplaces: self.all,
         };
         let published = client.endpoints().publish_endpoint(request).await;
@@ -65,7 +65,7 @@ impl Unpublish {
     /// Status 0 when no marketplace of those lists the endpoint any more, else 1.
     pub(super) async fn run(self) -> Result<ExitCode, Cause> {
         let client = self.client.connect().await?;
-        let marketplace_ids = marketplaces::ids(&client, &self.from).await?;
+        let marketplace_ids = named::ids(&client, &self.from).await?;
         let request = UnpublishEndpointRequest { slug: self.slug, marketplace_ids };
         let unpublished = client.endpoints().unpublish_endpoint(request).await;
         let results = unpublished.map_err(|status| failure(&status))?.into_inner().results;

@@ -15,7 +15,7 @@ use syft_endpoints::{
 
 use super::{
     client::ClientArgs,
-    marketplaces,
+    named,
     output::{failure, plain},
 };
 
@@ -45,7 +45,7 @@ impl Sync {
             return Err("nothing has been replaced".into());
         }
         let client = self.client.connect().await?;
-        let marketplace_ids = marketplaces::ids(&client, &self.on).await?;
+        let marketplace_ids = named::ids(&client, &self.on).await?;
         let request = SyncEndpointsRequest { marketplace_ids, replace_all: self.replace_all };
         let synced = client.endpoints().sync_endpoints(request).await;
         let results = synced.map_err(|status| failure(&status))?.into_inner().results;

@@ -177,6 +177,8 @@ fn is_not_ours(name: &str) -> bool {
         "SYFT_CERTIFICATE_KEY",
         "SYFT_API_KEY",
         "SYFT_TENANT",
+        "SYFT_MARKETPLACE_PASSWORD",
+        "SYFT_MARKETPLACE_API_TOKEN",
     ];
     clients.contains(&name) || name.starts_with("SYFT_TEST_") || name.starts_with("SYFT_ENDPOINTS_")
 }

@@ -10,6 +10,7 @@ mod endpoints;
 mod front;
 mod health;
 mod keys;
+mod marketplaces;
 mod openapi;
 mod policies;
 mod problem;
@@ -17,6 +18,7 @@ mod publishing;
 mod query;
 mod resources;
 mod route;
+mod settings;
 mod tenants;
 
 use std::collections::HashSet;
@@ -152,6 +154,8 @@ fn routes() -> Vec<Route> {
         attachments::dataset_routes(),
         attachments::model_routes(),
         policies::routes(),
+        marketplaces::routes(),
+        settings::routes(),
         tenants::routes(),
         keys::routes(),
         health::routes(),

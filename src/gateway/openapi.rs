@@ -70,15 +70,16 @@ fn operation(route: &Route, generator: &mut SchemaGenerator) -> Value {
 
 fn parameters(route: &Route, protected: bool) -> Vec<Value> {
     let braced = segments(route).filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+    let schema_of = |name: &str| match name.ends_with("_id") {
+        true => json!({"type": "string", "format": "uuid"}),
+        false => json!({"type": "string", "minLength": 1}),
+    };
     let in_path = braced.map(|name| {
-        let schema = match name.ends_with("_id") {
-            true => json!({"type": "string", "format": "uuid"}),
-            false => json!({"type": "string", "minLength": 1}),
-        };
+        let schema = schema_of(name);
         json!({"name": name, "in": "path", "required": true, "schema": schema})
     });
     let in_query = route.queries.iter().map(|(name, description)| {
-        let schema = json!({"type": "string", "format": "uuid"});
+        let schema = schema_of(name);
         json!({"name": name, "in": "query", "required": false, "description": description, "schema": schema})
     });
     let header = |name: &str, description: &str| {
@@ -102,6 +103,10 @@ fn responses(route: &Route, protected: bool, generator: &mut SchemaGenerator) ->
         .map(|(kind, schema)| (kind.to_owned(), json!({ "schema": schema })))
         .collect();
     responses.insert(route.status.as_str().to_owned(), json!({"description": "Done", "content": content}));
+    if let Some((status, schema)) = route.other {
+        let content = json!({"application/json": {"schema": schema(generator)}});
+        responses.insert(status.as_str().to_owned(), json!({"description": "Begun", "content": content}));
+    }
     let mut failures = route.failures.to_vec();
     if protected {
         failures.extend(COMMON);
@@ -135,7 +140,9 @@ fn says(status: u16) -> &'static str {
         409 => "Taken, or in use",
         413 => "Too large",
         422 => "Values break rules; all of them are listed",
-        424 => "What the endpoint or the caller's token depends on refuses for good: the owner must act",
+        424 => {
+            "What the endpoint, the caller's token or the call depends on refuses for good: the owner must act"
+        }
         429 => "Too many calls are running; Retry-After says when to come back",
         502 => "What the endpoint uses failed; asking again may help",
         503 => "Not now",

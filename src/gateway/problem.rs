@@ -195,6 +195,9 @@ fn loc(field: &str, origin: &Origin<'_>) -> Vec<Value> {
     if origin.params.iter().any(|(name, _)| name == field) {
         return vec!["path".into(), field.into()];
     }
+    if origin.body.is_empty() {
+        return vec!["query".into(), field.into()];
+    }
     let mut parts = field.split('.').collect::<Vec<_>>();
     if parts.len() > 1 {
         // The message that holds the fields is the body.

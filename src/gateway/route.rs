@@ -36,11 +36,13 @@ pub struct Route {
     pub summary: &'static str,
     /// The schema of the body, when there is one.
     pub body: Option<SchemaOf>,
-    /// Parameters after the `?` that are UUIDs, and what they do.
+    /// Parameters after the `?`, and what they do. Those ending in `_id` are UUIDs.
     pub queries: &'static [(&'static str, &'static str)],
     /// Of an answer that is no failure.
     pub status: StatusCode,
     pub answers: AnswersOf,
+    /// Another answer that is no failure.
+    pub other: Option<(StatusCode, SchemaOf)>,
     /// Statuses of its own failures; any route can fail with 401, 429, 500, 503 and 504 besides.
     pub failures: &'static [u16],
     handler: Handler,
@@ -122,8 +124,18 @@ impl Route {
     }
 
     fn with(method: Method, path: &'static str, answers: AnswersOf, handler: Handler) -> Self {
-        let (status, failures) = (StatusCode::OK, &[] as &[u16]);
-        Self { method, path, summary: "", body: None, queries: &[], status, answers, failures, handler }
+        Self {
+            method,
+            path,
+            summary: "",
+            body: None,
+            queries: &[],
+            status: StatusCode::OK,
+            answers,
+            other: None,
+            failures: &[],
+            handler,
+        }
     }
 
     /// What it does, in a sentence.
@@ -136,6 +148,12 @@ impl Route {
     #[must_use]
     pub fn creates(self) -> Self {
         Self { status: StatusCode::CREATED, ..self }
+    }
+
+    /// May answer something else, with this status.
+    #[must_use]
+    pub fn or<A: JsonSchema>(self, status: StatusCode) -> Self {
+        Self { other: Some((status, SchemaGenerator::subschema_for::<A>)), ..self }
     }
 
     #[must_use]
@@ -213,11 +231,14 @@ impl Call {
     /// # Errors
     /// 422.
     pub fn query_id(&self, name: &str) -> Result<Option<Uuid>, Problem> {
-        let found = url::form_urlencoded::parse(self.query.as_bytes()).find(|(known, _)| known == name);
-        let read = |(_, value): (_, std::borrow::Cow<'_, str>)| {
-            body::read_text(&Shape::Uuid, &value, vec!["query".into(), name.into()])
-        };
-        Ok(found.map(read).transpose()?)
+        let read = |value: String| body::read_text(&Shape::Uuid, &value, vec!["query".into(), name.into()]);
+        Ok(self.query_text(name).map(read).transpose()?)
+    }
+
+    /// A parameter after the `?`; `None` when it is not there.
+    pub fn query_text(&self, name: &str) -> Option<String> {
+        let mut parsed = url::form_urlencoded::parse(self.query.as_bytes());
+        parsed.find(|(known, _)| known == name).map(|(_, value)| value.into_owned())
     }
 
     /// An RPC's request, on behalf of the same caller.

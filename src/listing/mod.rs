@@ -47,6 +47,17 @@ pub struct Config {
     pub multi_tenancy: bool,
 }
 
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            public_url: String::new(),
+            report_interval: Duration::from_secs(60),
+            max_sync_endpoints: 100,
+            multi_tenancy: false,
+        }
+    }
+}
+
 /// What it works with.
 pub struct Parts {
     pub store: Store,

@@ -119,7 +119,7 @@ impl Store {
         .await
     }
 
-    /// An endpoint with how things stand on marketplaces.
+    /// An endpoint, and how things stand with it on marketplaces.
     ///
     /// # Errors
     /// `StoreUnavailable`.

@@ -129,7 +129,8 @@ impl Store {
         .await
     }
 
-    /// Stores an account: in the row of its URL, if there is one, which is active again.
+    /// Stores an account: in the row of its URL, if there is one, which is active again, and is told again of
+    /// whatever it does not know.
     async fn put(
         &self,
         txn: &DatabaseTransaction,
@@ -144,6 +145,9 @@ impl Store {
         if found.username != new.username {
             forget_listings(txn, found.id).await?;
         }
+        let again = "UPDATE listings SET state = 'pending', revision = revision + 1, attempts = 0, due_at = 0 \
+                     WHERE marketplace_id = $1 AND state <> 'published'";
+        listings(txn, again, found.id).await?;
         Ok(marketplace::Entity::update(self.changed(tenant, found, new, rank)?).exec(txn).await?)
     }
 
@@ -273,9 +277,8 @@ async fn lock_tenant(txn: &DatabaseTransaction, tenant: TenantId) -> Result<(), 
 async fn forget_listings(txn: &DatabaseTransaction, marketplace: Uuid) -> Result<(), Error> {
     let forget = [
         "DELETE FROM listings WHERE marketplace_id = $1 AND is_removal",
-        "UPDATE listings SET state = 'pending', is_listed = FALSE, revision = revision + 1, attempts = 0, \
-         due_at = 0, last_error = '', published_at = NULL, reported_at = NULL, healthy = FALSE \
-         WHERE marketplace_id = $1",
+        "UPDATE listings SET state = 'pending', is_listed = FALSE, last_error = '', published_at = NULL, \
+         reported_at = NULL, healthy = FALSE WHERE marketplace_id = $1",
     ];
     for sql in forget {
         listings(txn, sql, marketplace).await?;

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use futures_util::stream::{self, StreamExt};
 use syft_endpoints::{
     app,
-    catalog::Catalog,
+    catalog::{self, Catalog},
     dataset::{Datasets, local::LocalIndexes},
     domain::{Completion, EndpointId, FinishReason, Health, Usage},
     error::UpstreamError,
@@ -15,6 +15,7 @@ use syft_endpoints::{
     grpc::{self, Api, Door},
     hub::{self, Hub},
     identity::{self, Identity, Satellites},
+    listing::{self, Listings},
     model::{ChatEvent, ChatRequest, ChatStream, Model, Models},
     pipeline::{self, Lifetime, Pipeline, Plan, Plans},
     policy::{Policies, PolicySet},
@@ -59,17 +60,22 @@ async fn serve(folder: &Path) -> Result<(), Fault> {
     let recorder = Recorder::start(&store);
     let config = pipeline::Config::default();
     let pipeline = Pipeline::new(config, plans, recorder, lifetime, metrics.clone());
-    let indexes = LocalIndexes::new(store.clone(), folder.join("indexes"), tasks, shutdown);
+    let indexes = LocalIndexes::new(store.clone(), folder.join("indexes"), tasks.clone(), shutdown);
     let models = Models::new(Upstream::new(upstream::Config::default())?);
     let policies = Policies::new(&store);
-    let catalog = Catalog::new(store.clone(), Datasets::new(indexes), models, policies, false);
+    let datasets = Datasets::new(indexes);
+    let types =
+        catalog::Types { datasets: datasets.clone(), models: models.clone(), policies: policies.clone() };
     let hub = Hub::new(&upstream::Config::default())?;
+    let catalog = Catalog::new(store.clone(), types, hub.clone(), catalog::Settings::default());
+    let parts = listing::Parts { store: store.clone(), hub: hub.clone(), datasets, models, policies, tasks };
+    let listings = Listings::new(parts, listing::Config::default());
     let satellites = Satellites::new(store.clone(), hub, hub::Config::default(), TaskTracker::new());
     let admin_key = ADMIN_KEY.to_owned().into();
     let identity = Identity::new(store, identity::Config::default(), admin_key, satellites).await?;
     let config = grpc::Config::default();
     let door = Door::new(identity, &config);
-    let api = Api { catalog, pipeline, door, config, metrics: metrics.clone() };
+    let api = Api { catalog, listings, pipeline, door, config, metrics: metrics.clone() };
     let (_services, routes, _health) = app::front(api, &cors::Config::default())?;
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
     announce(listener.local_addr()?)?;

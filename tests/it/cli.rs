@@ -36,9 +36,22 @@ fn the_demo_answers_and_ends() {
 #[test]
 fn help_names_every_command() {
     let text = stdout(&run(&["--help"]));
-    for command in
-        ["serve", "demo", "query", "ingest", "key", "publish", "unpublish", "sync", "migrate", "check"]
-    {
+    let commands = [
+        "serve",
+        "demo",
+        "query",
+        "ingest",
+        "key",
+        "marketplace",
+        "marketplaces",
+        "public-url",
+        "publish",
+        "unpublish",
+        "sync",
+        "migrate",
+        "check",
+    ];
+    for command in commands {
         assert!(text.contains(&format!("  {command} ")), "{text}");
         assert!(run(&[command, "--help"]).status.success());
     }

@@ -86,7 +86,8 @@ on_both! {
         let answer = answer.message().await.unwrap().unwrap().message_response.unwrap();
         let MessageResponse::ListServicesResponse(listed) = answer else { panic!("{answer:?}") };
         let listed: Vec<&str> = listed.service.iter().map(|service| service.name.as_str()).collect();
-        for service in ["EndpointService", "DatasetService", "ModelService", "PolicyService", "AccessService"] {
+        let services = ["Endpoint", "Dataset", "Model", "Policy", "Access", "Marketplace"];
+        for service in services.map(|name| format!("{name}Service")) {
             assert!(listed.contains(&format!("syft.space.v1.{service}").as_str()), "{listed:?}");
         }
         let mut health = tonic_health::pb::health_client::HealthClient::new(channel);

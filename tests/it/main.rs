@@ -22,6 +22,7 @@ mod drain;
 mod half_sent;
 mod identity;
 mod local_dataset;
+mod marketplaces;
 mod metrics;
 mod openai;
 mod overload;

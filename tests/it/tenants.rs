@@ -8,7 +8,7 @@ use syft_endpoints::proto::{
 use tonic::{Code, Status};
 
 use crate::support::{
-    database::Database,
+    database::{Database, marketplace},
     on_both,
     space::{ADMIN_KEY, Clients, Space, question, reason, structure},
     tenants::{call_raw, call_with, methods},
@@ -28,6 +28,7 @@ struct Ids {
     policy: String,
     key: String,
     dataset: String,
+    marketplace: String,
 }
 
 impl Two {
@@ -61,7 +62,10 @@ async fn furnish(space: &Space, name: &str) -> (Ids, String) {
     let created =
         clients.access.create_api_key(CreateApiKeyRequest { api_key: Some(api_key) }).await.unwrap();
     let created = created.into_inner();
-    (Ids { policy, key: created.api_key.unwrap().id, dataset: dataset.id }, created.secret)
+    let id = space.store.tenant(name).await.unwrap().id;
+    let connected = space.store.connect_marketplace(id, marketplace("http://127.0.0.1:9")).await.unwrap();
+    let key = created.api_key.unwrap().id;
+    (Ids { policy, key, dataset: dataset.id, marketplace: connected.id.to_string() }, created.secret)
 }
 
 /// For every RPC, a request that names what only the first tenant has. Names that both have are made
@@ -173,10 +177,34 @@ fn requests(ids: &Ids) -> Vec<(&'static str, Vec<u8>)> {
         ),
         ("AccessService/RevokeApiKey", proto::RevokeApiKeyRequest { id: ids.key.clone() }.encode_to_vec()),
     ]
+    .into_iter()
+    .chain(marketplace_requests(ids))
+    .collect()
 }
 
-/// RPCs that name nothing of one tenant's: lists, types, names to be checked, and tenants themselves.
-const OTHERS: [&str; 14] = [
+fn marketplace_requests(ids: &Ids) -> Vec<(&'static str, Vec<u8>)> {
+    let (slug, marketplaces) = (|| "acme-only".to_owned(), || vec![ids.marketplace.clone()]);
+    let get = proto::GetMarketplaceRequest { id: ids.marketplace.clone() };
+    let delete = proto::DeleteMarketplaceRequest { id: ids.marketplace.clone() };
+    let publish = proto::PublishEndpointRequest {
+        slug: slug(),
+        marketplace_ids: marketplaces(),
+        all_marketplaces: false,
+    };
+    let unpublish = proto::UnpublishEndpointRequest { slug: slug(), marketplace_ids: Vec::new() };
+    let sync = proto::SyncEndpointsRequest { marketplace_ids: marketplaces(), replace_all: false };
+    vec![
+        ("MarketplaceService/GetMarketplace", get.encode_to_vec()),
+        ("MarketplaceService/DeleteMarketplace", delete.encode_to_vec()),
+        ("EndpointService/PublishEndpoint", publish.encode_to_vec()),
+        ("EndpointService/UnpublishEndpoint", unpublish.encode_to_vec()),
+        ("EndpointService/SyncEndpoints", sync.encode_to_vec()),
+    ]
+}
+
+/// RPCs that name nothing of one tenant's: lists, types, names to be checked, accounts on hubs, and tenants
+/// themselves.
+const OTHERS: [&str; 22] = [
     "EndpointService/ListEndpoints",
     "EndpointService/CheckSlug",
     "DatasetService/CreateDataset",
@@ -191,6 +219,14 @@ const OTHERS: [&str; 14] = [
     "AccessService/CreateTenant",
     "AccessService/GetTenant",
     "AccessService/ListTenants",
+    "MarketplaceService/RegisterMarketplace",
+    "MarketplaceService/VerifyOtp",
+    "MarketplaceService/ResendOtp",
+    "MarketplaceService/ConnectMarketplace",
+    "MarketplaceService/ListMarketplaces",
+    "MarketplaceService/CheckUsername",
+    "MarketplaceService/GetPublicUrl",
+    "MarketplaceService/SetPublicUrl",
 ];
 
 on_both! {
@@ -226,6 +262,7 @@ on_both! {
             assert_eq!(call_raw(&two.space, &method, &caller).await.code(), Code::Unauthenticated, "{method}");
         }
         // And nothing of the first has suffered.
+        acme.marketplaces.get_marketplace(proto::GetMarketplaceRequest { id: two.ids.marketplace }).await.unwrap();
         acme.query("acme-only").await.unwrap();
         acme.policies.get_policy(proto::GetPolicyRequest { id: two.ids.policy }).await.unwrap();
     }
@@ -242,6 +279,8 @@ on_both! {
             assert_eq!(clients.datasets.list_datasets(ListDatasetsRequest::default()).await.unwrap().into_inner().datasets.len(), 1);
             assert_eq!(clients.models.list_models(ListModelsRequest::default()).await.unwrap().into_inner().models.len(), 1);
             assert_eq!(clients.policies.list_policies(ListPoliciesRequest::default()).await.unwrap().into_inner().policies.len(), 1);
+            let marketplaces = clients.marketplaces.list_marketplaces(proto::ListMarketplacesRequest::default()).await.unwrap();
+            assert_eq!(marketplaces.into_inner().marketplaces.len(), 1);
             let keys = clients.access.list_api_keys(proto::ListApiKeysRequest::default()).await.unwrap().into_inner();
             assert_eq!(keys.api_keys[0].name, name);
         }

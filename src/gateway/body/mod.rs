@@ -126,8 +126,23 @@ fn parse(bytes: &[u8]) -> Result<Value, Violation> {
 /// What an answer may repeat of a request. Containers are shown empty: they may hold anything. Where
 /// secrets and prompts are, values are struck out, since answers end up in other people's logs.
 fn shown(loc: &[Value], input: &Value) -> Value {
-    const HIDDEN: [&str; 7] =
-        ["messages", "configuration", "transaction_token", "extras", "email", "api_key", "stop_sequences"];
+    const HIDDEN: [&str; 13] = [
+        "messages",
+        "configuration",
+        "transaction_token",
+        "extras",
+        "email",
+        "api_key",
+        "stop_sequences",
+        "password",
+        "api_token",
+        "code",
+        // It may be an e-mail address.
+        "username",
+        // They may have a password in them.
+        "url",
+        "public_url",
+    ];
     let hidden = loc.iter().any(|part| part.as_str().is_some_and(|part| HIDDEN.contains(&part)));
     match input {
         Value::Object(_) => json!({}),

@@ -3,12 +3,15 @@
 use prost_types::{FieldMask, Timestamp};
 use time::OffsetDateTime;
 
-use super::object;
+use super::{
+    marketplaces::{listing, published_to},
+    object,
+};
 use crate::{
     catalog::{AttachmentDraft, EndpointDraft, PageRequest, PolicyDraft},
     domain::{
         ApiKey, Attachment, AttachmentChange, ConfigurationChange, Document, Endpoint, EndpointChange,
-        Health, Listing, ListingState, Policy, PolicyChange, ResponseType, Scope, Tenant, TypeInfo,
+        Health, Policy, PolicyChange, ResponseType, Scope, Tenant, TypeInfo,
         rules::{Check, violation},
     },
     error::{Error, Rule, Violation},
@@ -36,28 +39,6 @@ pub(in crate::grpc) fn endpoint(endpoint: Endpoint) -> proto::Endpoint {
         listings: endpoint.listings.into_iter().map(listing).collect(),
         create_time: Some(timestamp(endpoint.created_at)),
         update_time: Some(timestamp(endpoint.updated_at)),
-    }
-}
-
-fn published_to(listings: &[Listing]) -> Vec<String> {
-    listings.iter().filter(|one| one.is_listed).map(|one| one.marketplace_id.to_string()).collect()
-}
-
-fn listing(listing: Listing) -> proto::Listing {
-    let state = match listing.state {
-        ListingState::Published => proto::ListingState::Published,
-        ListingState::Pending => proto::ListingState::Pending,
-        ListingState::Failed => proto::ListingState::Failed,
-    };
-    proto::Listing {
-        marketplace_id: listing.marketplace_id.to_string(),
-        marketplace_name: listing.marketplace_name,
-        state: state.into(),
-        last_error: listing.last_error,
-        is_removal: listing.is_removal,
-        publish_time: listing.published_at.map(timestamp),
-        report_time: listing.reported_at.map(timestamp),
-        healthy: listing.healthy,
     }
 }
 
@@ -308,6 +289,6 @@ fn mask(mask: Option<FieldMask>, known: &[&str]) -> Result<Vec<String>, Error> {
     Ok(paths)
 }
 
-fn timestamp(at: OffsetDateTime) -> Timestamp {
+pub(super) fn timestamp(at: OffsetDateTime) -> Timestamp {
     Timestamp { seconds: at.unix_timestamp(), nanos: i32::try_from(at.nanosecond()).unwrap_or_default() }
 }

@@ -93,9 +93,6 @@ impl Store {
                 let is_default = is_own_default || default.count(txn).await? == 0;
                 let rank = Rank { is_configured: false, is_default };
                 let stored = store.put(txn, tenant, (found, new), rank).await?;
-                let again = "UPDATE listings SET state = 'pending', revision = revision + 1, attempts = 0, \
-                             due_at = 0 WHERE marketplace_id = $1 AND state <> 'published'";
-                listings(txn, again, stored.id).await?;
                 store.open_marketplace(tenant, stored)
             })
         })

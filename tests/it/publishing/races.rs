@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tokio::sync::Barrier;
+use tokio_util::task::TaskTracker;
 
 use super::*;
 use crate::support::on_both;
@@ -19,10 +20,10 @@ on_both! {
         let hub = Hub::start().await;
         let (first, second) = replicas(database, &hub).await;
         let barrier = Arc::new(Barrier::new(8));
-        let mut callers = Vec::new();
+        let (tasks, mut callers) = (TaskTracker::new(), Vec::new());
         for n in 0..8 {
             let (mut owner, barrier) = (if n % 2 == 0 { first.admin().await } else { second.admin().await }, barrier.clone());
-            callers.push(tokio::spawn(async move {
+            callers.push(tasks.spawn(async move {
                 barrier.wait().await;
                 publish(&mut owner, "law").await.remove(0)
             }));
@@ -62,10 +63,10 @@ on_both! {
         let hub = Hub::start().await;
         let (first, second) = replicas(database, &hub).await;
         published(&mut first.admin().await, "law").await;
-        let mut editors = Vec::new();
+        let (tasks, mut editors) = (TaskTracker::new(), Vec::new());
         for n in 0..10 {
             let mut owner = if n % 2 == 0 { first.admin().await } else { second.admin().await };
-            editors.push(tokio::spawn(async move { summarize(&mut owner, "law", &format!("edit {n}")).await }));
+            editors.push(tasks.spawn(async move { summarize(&mut owner, "law", &format!("edit {n}")).await }));
         }
         for editor in editors {
             editor.await.unwrap();

@@ -62,7 +62,8 @@ impl ModelServer {
         });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/v1", listener.local_addr().unwrap());
-        tokio::spawn(axum::serve(listener, axum::Router::new().route("/v1/models", models)).into_future());
+        tokio_util::task::TaskTracker::new()
+            .spawn(axum::serve(listener, axum::Router::new().route("/v1/models", models)).into_future());
         Self { url, asked, status }
     }
 

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::{
-    database::Database,
+    database::{Database, marketplace},
     on_both,
     rest::{Answer, Rest, question},
     space::{ADMIN_KEY, Space},
@@ -20,6 +20,7 @@ struct Names {
     model_id: String,
     policy_id: String,
     key_id: String,
+    marketplace_id: String,
 }
 
 fn as_tenant(space: &Space, name: &str) -> Rest {
@@ -31,7 +32,8 @@ fn text(value: &Value) -> String {
 }
 
 /// Fills a tenant with one of everything.
-async fn furnish(rest: &Rest) -> Names {
+async fn furnish(space: &Space, name: &str) -> Names {
+    let rest = as_tenant(space, name);
     let dataset = json!({"name": "theirs", "dtype": "local", "configuration": {}});
     let dataset_id = text(&rest.post("/api/v1/datasets", dataset).await.expect(201)["id"]);
     let model = json!({"name": "theirs", "dtype": "extractive", "configuration": {}});
@@ -43,6 +45,9 @@ async fn furnish(rest: &Rest) -> Names {
     let policy_id = text(&rest.post("/api/v1/policies", policy).await.expect(201)["id"]);
     let key = json!({"name": "k", "email": "a@x.org", "scopes": ["query"]});
     let key_id = text(&rest.post("/api/v1/keys", key).await.expect(201)["id"]);
+    let id = space.store.tenant(name).await.unwrap().id;
+    let connected = space.store.connect_marketplace(id, marketplace("http://127.0.0.1:9")).await.unwrap();
+    let marketplace_id = connected.id.to_string();
     let name = || "theirs".to_owned();
     Names {
         slug: name(),
@@ -53,6 +58,7 @@ async fn furnish(rest: &Rest) -> Names {
         model_id,
         policy_id,
         key_id,
+        marketplace_id,
     }
 }
 
@@ -67,6 +73,7 @@ fn nobodys() -> Names {
         model_id: id(),
         policy_id: id(),
         key_id: id(),
+        marketplace_id: id(),
     }
 }
 
@@ -93,7 +100,13 @@ fn requests(names: &Names) -> Vec<(&'static str, &'static str, String, Option<Va
             "POST",
             "/api/v1/endpoints/{slug}/publish",
             at("endpoints", slug, "/publish"),
-            Some(json!({"marketplace_ids": [uuid::Uuid::nil()]})),
+            Some(json!({"marketplace_ids": [names.marketplace_id]})),
+        ),
+        (
+            "POST",
+            "/api/v1/endpoints/sync",
+            "/api/v1/endpoints/sync".into(),
+            Some(json!({"marketplace_ids": [names.marketplace_id]})),
         ),
         ("DELETE", "/api/v1/endpoints/{slug}/unpublish", at("endpoints", slug, "/unpublish"), None),
         ("POST", "/api/v1/endpoints/{slug}/query", at("endpoints", slug, "/query"), Some(question())),
@@ -117,14 +130,20 @@ fn requests(names: &Names) -> Vec<(&'static str, &'static str, String, Option<Va
         ),
         ("DELETE", "/api/v1/policies/{policy_id}", at("policies", &names.policy_id, ""), None),
         ("DELETE", "/api/v1/keys/{key_id}", at("keys", &names.key_id, ""), None),
+        ("GET", "/api/v1/marketplaces/{marketplace_id}", at("marketplaces", &names.marketplace_id, ""), None),
+        (
+            "DELETE",
+            "/api/v1/marketplaces/{marketplace_id}",
+            at("marketplaces", &names.marketplace_id, ""),
+            None,
+        ),
     ]
 }
 
-/// Routes that name nothing of a tenant's: lists, types, new things, tenants themselves, health.
-const OTHERS: [(&str, &str); 22] = [
+/// Routes that name nothing of a tenant's: lists, types, new things, settings, tenants themselves, health.
+const OTHERS: [(&str, &str); 29] = [
     ("GET", "/api/v1/endpoints/"),
     ("POST", "/api/v1/endpoints/validate-slug"),
-    ("POST", "/api/v1/endpoints/sync"),
     ("GET", "/api/v1/datasets/"),
     ("POST", "/api/v1/datasets/"),
     ("GET", "/api/v1/datasets/types/"),
@@ -140,6 +159,14 @@ const OTHERS: [(&str, &str); 22] = [
     ("GET", "/api/v1/policies/types/{name}/schema"),
     ("GET", "/api/v1/keys/"),
     ("POST", "/api/v1/keys/"),
+    ("GET", "/api/v1/marketplaces/"),
+    ("POST", "/api/v1/marketplaces/register"),
+    ("POST", "/api/v1/marketplaces/verify-otp"),
+    ("POST", "/api/v1/marketplaces/resend-otp"),
+    ("POST", "/api/v1/marketplaces/connect"),
+    ("GET", "/api/v1/marketplaces/check-username/{username}"),
+    ("GET", "/api/v1/settings/public-url"),
+    ("PATCH", "/api/v1/settings/public-url"),
     ("GET", "/api/v1/tenants"),
     ("POST", "/api/v1/tenants"),
     ("GET", "/api/v1/tenants/{name}"),
@@ -148,7 +175,14 @@ const OTHERS: [(&str, &str); 22] = [
 
 /// An answer, with the names struck out that were asked for.
 fn words(answer: &Answer, names: &Names) -> (u16, String) {
-    let ids = [&names.endpoint_id, &names.dataset_id, &names.model_id, &names.policy_id, &names.key_id];
+    let ids = [
+        &names.endpoint_id,
+        &names.dataset_id,
+        &names.model_id,
+        &names.policy_id,
+        &names.key_id,
+        &names.marketplace_id,
+    ];
     let names = [&names.slug, &names.dataset, &names.model].into_iter().chain(ids);
     (answer.status, names.fold(answer.text.clone(), |text, name| text.replace(name.as_str(), "NAME")))
 }
@@ -161,7 +195,7 @@ on_both! {
             root.post("/api/v1/tenants", json!({"name": name})).await.expect(201);
         }
         let (acme, umbrella) = (as_tenant(&space, "acme"), as_tenant(&space, "umbrella"));
-        let theirs = furnish(&acme).await;
+        let theirs = furnish(&space, "acme").await;
         let nobodys = nobodys();
         let document = root.get("/openapi.json").await.expect(200);
         let mut missing: Vec<(String, String)> = document["paths"].as_object().unwrap().iter()
@@ -180,7 +214,7 @@ on_both! {
         missing.retain(|(method, path)| !OTHERS.contains(&(method.as_str(), path.as_str())));
         assert!(missing.is_empty(), "routes without a row in this matrix: {missing:?}");
         // Lists show nothing of it, and nothing of it has suffered.
-        for list in ["endpoints", "datasets", "models", "policies", "keys"] {
+        for list in ["endpoints", "datasets", "models", "policies", "keys", "marketplaces"] {
             assert_eq!(umbrella.get(&format!("/api/v1/{list}")).await.expect(200), json!([]), "{list}");
         }
         for (method, _, path, body) in requests(&theirs).into_iter().filter(|request| request.0 == "GET") {

@@ -7,6 +7,7 @@ mod counters;
 mod crowds;
 mod edits;
 mod leases;
+mod marketplaces;
 mod migrations;
 mod records;
 mod secrets;

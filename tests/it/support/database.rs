@@ -5,7 +5,7 @@ pub mod wire;
 
 use sea_orm::{ConnectionTrait, Database as SeaOrm, DatabaseConnection};
 use syft_endpoints::{
-    domain::{Configuration, NewAttachment, NewEndpoint, ResponseType, Tenant},
+    domain::{Configuration, Credential, NewAttachment, NewEndpoint, NewMarketplace, ResponseType, Tenant},
     store::{Config, SecretBox, Store},
 };
 use tempfile::TempDir;
@@ -93,5 +93,17 @@ pub fn endpoint(slug: &str) -> NewEndpoint {
         response_type: ResponseType::Both,
         published: true,
         tags: Vec::new(),
+    }
+}
+
+/// An account `owner` on a hub that nobody asks.
+pub fn marketplace(url: &str) -> NewMarketplace {
+    NewMarketplace {
+        name: "Hub".to_owned(),
+        username: "owner".to_owned(),
+        url: url.to_owned(),
+        issuers: Vec::new(),
+        email: "owner@hub.example".to_owned(),
+        credential: Credential::Password("s3cret-of-the-hub".to_owned().into()),
     }
 }

@@ -11,8 +11,9 @@ use syft_endpoints::{
         self, CreateDatasetRequest, CreateEndpointRequest, CreateModelRequest, CreatePolicyRequest, Dataset,
         Endpoint, Model, Policy, StopSequences, StreamQueryRequest,
         access_service_client::AccessServiceClient, dataset_service_client::DatasetServiceClient,
-        endpoint_service_client::EndpointServiceClient, model_service_client::ModelServiceClient,
-        policy_service_client::PolicyServiceClient, query::Messages, to_struct,
+        endpoint_service_client::EndpointServiceClient, marketplace_service_client::MarketplaceServiceClient,
+        model_service_client::ModelServiceClient, policy_service_client::PolicyServiceClient,
+        query::Messages, to_struct,
     },
     store::Store,
     telemetry::Metrics,
@@ -51,6 +52,7 @@ pub struct Clients {
     pub models: ModelServiceClient<Intercepted>,
     pub policies: PolicyServiceClient<Intercepted>,
     pub access: AccessServiceClient<Intercepted>,
+    pub marketplaces: MarketplaceServiceClient<Intercepted>,
 }
 
 impl Space {
@@ -120,6 +122,8 @@ pub fn config(database: &Database, settings: &[(&'static str, &str)]) -> Config 
         ("admin_api_key", ADMIN_KEY.to_owned()),
         ("secret_key", SECRET_KEY.to_owned()),
         ("store.poll_interval_ms", "100".to_owned()),
+        // Nobody's hub: no test asks one that is not its own.
+        ("hub.default_url", "http://127.0.0.1:9".to_owned()),
     ];
     let settings = settings.iter().map(|(key, value)| (*key, (*value).to_owned()));
     Config::load("", std::iter::empty(), defaults.into_iter().chain(settings).collect()).unwrap()
@@ -136,7 +140,8 @@ pub fn clients(channel: Channel, metadata: &[(&'static str, &str)]) -> Clients {
         datasets: DatasetServiceClient::with_interceptor(channel.clone(), caller.clone()),
         models: ModelServiceClient::with_interceptor(channel.clone(), caller.clone()),
         policies: PolicyServiceClient::with_interceptor(channel.clone(), caller.clone()),
-        access: AccessServiceClient::with_interceptor(channel, caller),
+        access: AccessServiceClient::with_interceptor(channel.clone(), caller.clone()),
+        marketplaces: MarketplaceServiceClient::with_interceptor(channel, caller),
     }
 }
 

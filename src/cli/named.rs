@@ -17,13 +17,13 @@ pub(super) async fn ids(client: &Client, named: &[String]) -> Result<Vec<String>
     if named.iter().all(|text| Uuid::try_parse(text).is_ok()) {
         return Ok(each_once(named.to_vec()));
     }
-    let known = list(client).await?;
+    let known = all(client).await?;
     let ids: Result<Vec<String>, Cause> = named.iter().map(|text| id(&known, text)).collect();
     Ok(each_once(ids?))
 }
 
 /// All marketplaces, oldest first.
-async fn list(client: &Client) -> Result<Vec<Marketplace>, Cause> {
+pub(super) async fn all(client: &Client) -> Result<Vec<Marketplace>, Cause> {
     let (mut marketplaces, mut all, mut page_token) = (client.marketplaces(), Vec::new(), String::new());
     loop {
         let page =
