@@ -216,6 +216,7 @@ async fn api(
         models: models.clone(),
         policies: policies.clone(),
         tasks,
+        metrics: metrics.clone(),
     };
     let listings = Listings::new(parts, listing_config(config));
     let (multi_tenancy, types) =

@@ -15,6 +15,7 @@ use crate::{
     domain::{Endpoint, Listing, Marketplace, MarketplaceId},
     error::Error,
     hub::Liveness,
+    telemetry::metrics,
 };
 
 /// Who reports.
@@ -119,7 +120,8 @@ impl Reporter<'_> {
     }
 
     async fn note(&mut self, id: MarketplaceId, told: Result<(), Told>) -> Result<(), Error> {
-        let store = &self.inner.store;
+        let (store, outcome) = (&self.inner.store, if told.is_ok() { "told" } else { "later" });
+        self.inner.metrics.marketplace_calls.get_or_create(&metrics::Told { what: "report", outcome }).inc();
         let Err(Told { words, asked }) = told else {
             self.failing.remove(&id);
             return store.set_report_error(id, String::new()).await;

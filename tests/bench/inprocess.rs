@@ -67,7 +67,15 @@ async fn serve(folder: &Path) -> Result<(), Fault> {
     let hub = Hub::new(&upstream::Config::default())?;
     let types =
         catalog::Types { datasets: datasets.clone(), models: models.clone(), policies: policies.clone() };
-    let parts = listing::Parts { store: store.clone(), hub: hub.clone(), datasets, models, policies, tasks };
+    let parts = listing::Parts {
+        store: store.clone(),
+        hub: hub.clone(),
+        datasets,
+        models,
+        policies,
+        tasks,
+        metrics: metrics.clone(),
+    };
     let listings = Listings::new(parts, listing::Config::default());
     let settings = catalog::Settings::default();
     let catalog = Catalog::new(store.clone(), types, hub.clone(), listings.clone(), settings);
