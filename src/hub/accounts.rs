@@ -2,7 +2,7 @@
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
     Hub, HubError, ME, Profile,
@@ -79,8 +79,7 @@ impl Hub {
     pub async fn resend_otp(&self, url: &str, email: &str) -> Result<(), HubError> {
         let path = ["api", "v1", "auth", "register", "resend-otp"];
         let call = Call::post(&path).json(&json!({ "email": email })).once();
-        let _: Value = self.ask_openly(url, &call).await?.read()?;
-        Ok(())
+        self.ask_openly(url, &call).await?.done()
     }
 
     /// The account that a credential enters. `username` may be its e-mail address, and is of no use with an

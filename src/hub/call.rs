@@ -8,7 +8,10 @@ use reqwest::{
     header::{CONTENT_TYPE, HeaderMap},
 };
 use secrecy::{ExposeSecret, SecretString};
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{
+    Serialize,
+    de::{DeserializeOwned, IgnoredAny},
+};
 use time::OffsetDateTime;
 use url::form_urlencoded;
 
@@ -115,6 +118,14 @@ impl Answer {
     pub(super) fn read<T: DeserializeOwned>(&self) -> Result<T, HubError> {
         serde_json::from_slice(&self.body)
             .map_err(|error| HubError { status: Some(self.status), ..unreadable(&error).into() })
+    }
+
+    /// Whether it is a hub that says so, whatever it says.
+    ///
+    /// # Errors
+    /// `Unavailable` when it is something else, such as a page of HTML.
+    pub(super) fn done(&self) -> Result<(), HubError> {
+        if self.body.is_empty() { Ok(()) } else { self.read::<IgnoredAny>().map(|_| ()) }
     }
 }
 

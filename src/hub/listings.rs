@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use reqwest::Method;
-use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 
 use super::{Hub, HubError, Publication, call::Call};
@@ -98,7 +97,7 @@ impl Hub {
         let path = ["api", "v1", "endpoints", "slug", slug];
         match self.ask(marketplace, Call::new(Method::DELETE, &path)).await {
             Err(error) if error.status == Some(404) => Ok(()),
-            gone => gone.map(|_| ()),
+            gone => gone?.done(),
         }
     }
 
@@ -114,8 +113,7 @@ impl Hub {
         let path = ["api", "v1", "endpoints", "sync"];
         // The answer holds all that is listed.
         let call = Call::post(&path).json(&body).expecting(MAX_PAGE);
-        let _: IgnoredAny = self.ask(marketplace, call).await?.read()?;
-        Ok(())
+        self.ask(marketplace, call).await?.done()
     }
 
     /// Lists it for the first time.
@@ -124,8 +122,7 @@ impl Hub {
         if let Some(satellite_id) = &marketplace.satellite_id {
             call = call.with("satellite_id", satellite_id);
         }
-        let _: Map<String, Value> = self.ask(marketplace, call).await?.read()?;
-        Ok(())
+        self.ask(marketplace, call).await?.done()
     }
 
     /// Changes what is listed, as far as the hub can.

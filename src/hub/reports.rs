@@ -1,7 +1,7 @@
 //! Reports of what is alive.
 
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 use time::{Duration, format_description::well_known::Rfc3339};
 
 use super::{Hub, HubError, Liveness, call::Call};
@@ -79,7 +79,7 @@ impl Hub {
         let call = Call::post(&["api", "v1", "endpoints", "health"]).json(&report);
         match self.ask(marketplace, call).await {
             Err(error) if error.status == Some(404) => self.beat(marketplace, base_url, ttl_s).await,
-            answer => answer?.read().map(|_: Map<String, Value>| ()),
+            answer => answer?.done(),
         }
     }
 
@@ -90,7 +90,7 @@ impl Hub {
         let call = Call::post(&["api", "v1", "users", "me", "heartbeat"]).json(&beat);
         match self.ask(marketplace, call).await {
             Err(error) if error.status == Some(404) => Ok(()),
-            answer => answer.map(|_| ()),
+            answer => answer?.done(),
         }
     }
 }

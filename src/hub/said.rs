@@ -1,6 +1,5 @@
 //! What hubs say when they refuse, read for the owner.
 
-use serde::Deserialize;
 use serde_json::Value;
 
 /// Characters of a hub's words that are shown.
@@ -19,93 +18,74 @@ pub(super) struct Said {
     pub(super) words: Option<String>,
 }
 
-#[derive(Deserialize)]
-struct Body {
-    detail: Detail,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Detail {
-    Text(String),
-    /// What FastAPI finds wrong with a request. `input`, which would quote it, is not read.
-    List(Vec<Violation>),
-    Object(Object),
-}
-
-#[derive(Deserialize)]
-struct Violation {
-    #[serde(default)]
-    loc: Vec<Value>,
-    msg: String,
-}
-
-#[derive(Deserialize)]
-struct Object {
-    message: Option<String>,
-    code: Option<String>,
-    error: Option<String>,
-    #[serde(default)]
-    errors: Vec<Fault>,
-}
-
-/// What is wrong with one of several endpoints.
-#[derive(Deserialize)]
-struct Fault {
-    index: Option<u64>,
-    field: Option<String>,
-    error: String,
-}
-
 impl Said {
     /// Reads the body of a refusal, in none of whose words any of `secrets` may be. A body that is not a hub's,
     /// such as a page of HTML, says nothing.
     pub(super) fn read(body: &str, secrets: &[&str]) -> Self {
-        let Ok(Body { detail }) = serde_json::from_str(body) else { return Self::default() };
-        let (code, words) = match detail {
-            Detail::Text(text) => (None, text),
-            Detail::List(list) => (None, list.iter().map(Violation::words).collect::<Vec<_>>().join("; ")),
-            Detail::Object(object) => {
-                (object.code.as_ref().or(object.error.as_ref()).cloned(), object.words())
+        let Ok(body) = serde_json::from_str::<Value>(body) else { return Self::default() };
+        let detail = body.get("detail").unwrap_or(&body);
+        let code = text(detail, "code").or_else(|| text(detail, "error"));
+        let words = match detail {
+            Value::String(text) => text.clone(),
+            Value::Array(list) => joined(list.iter().filter_map(violation)),
+            _ => {
+                let errors = detail.get("errors").and_then(Value::as_array).into_iter().flatten();
+                let message = text(detail, "message").map(ToOwned::to_owned);
+                joined(message.into_iter().chain(errors.filter_map(fault)))
             }
         };
-        let (words, secrets) = (printable(&words), spellings(secrets));
-        Self { code: code.filter(|code| is_code(code, &secrets)), words: struck(words, &secrets) }
+        let secrets = spellings(secrets);
+        let code = code.filter(|code| is_code(code, &secrets)).map(ToOwned::to_owned);
+        Self { code, words: struck(printable(&words), &secrets) }
     }
 }
 
-impl Violation {
-    fn words(&self) -> String {
-        let place = self.loc.iter().filter_map(|part| match part {
-            Value::String(name) => Some(name.clone()),
-            Value::Number(index) => Some(index.to_string()),
-            _ => None,
-        });
-        let place: Vec<String> = place.skip_while(|part| part == "body").collect();
-        if place.is_empty() { self.msg.clone() } else { format!("{}: {}", place.join("."), self.msg) }
+/// What FastAPI finds wrong with a request. `input`, which quotes it, is not read.
+fn violation(item: &Value) -> Option<String> {
+    let place = item.get("loc").and_then(Value::as_array).into_iter().flatten();
+    placed(place.filter_map(step).skip_while(|step| step == "body"), text(item, "msg")?)
+}
+
+/// What is wrong with one of several endpoints.
+fn fault(item: &Value) -> Option<String> {
+    placed(["index", "field"].iter().filter_map(|name| step(item.get(name)?)), text(item, "error")?)
+}
+
+fn placed(place: impl Iterator<Item = String>, words: &str) -> Option<String> {
+    let place = place.collect::<Vec<_>>().join(".");
+    Some(if place.is_empty() { words.to_owned() } else { format!("{place}: {words}") })
+}
+
+/// One step of the way to a field.
+fn step(value: &Value) -> Option<String> {
+    match value {
+        Value::String(name) => Some(name.clone()),
+        Value::Number(index) => Some(index.to_string()),
+        _ => None,
     }
 }
 
-impl Object {
-    fn words(self) -> String {
-        let words = self.message.into_iter().chain(self.errors.into_iter().map(Fault::words));
-        words.collect::<Vec<_>>().join("; ")
-    }
+fn text<'v>(value: &'v Value, name: &str) -> Option<&'v str> {
+    value.get(name)?.as_str()
 }
 
-impl Fault {
-    fn words(self) -> String {
-        let index = self.index.map(|index| index.to_string());
-        let place: Vec<String> = index.into_iter().chain(self.field).collect();
-        if place.is_empty() { self.error } else { format!("{}: {}", place.join("."), self.error) }
-    }
+fn joined(words: impl Iterator<Item = String>) -> String {
+    words.collect::<Vec<_>>().join("; ")
 }
 
-/// How secrets may come back, the longest first, for one may be in another.
+/// How secrets may come back: as they are, and as forms, addresses and JSON write them. The longest first, for
+/// one may be in another.
 fn spellings(secrets: &[&str]) -> Vec<String> {
-    let encoded = |secret: &&str| url::form_urlencoded::byte_serialize(secret.as_bytes()).collect::<String>();
-    let mut spellings: Vec<String> = secrets.iter().map(encoded).collect();
-    spellings.extend(secrets.iter().map(|secret| printable(secret)));
+    let mut spellings = Vec::with_capacity(4 * secrets.len());
+    for secret in secrets {
+        let encoded: String = url::form_urlencoded::byte_serialize(secret.as_bytes()).collect();
+        let quoted = Value::from(*secret).to_string();
+        let quoted = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(&quoted);
+        spellings.push(encoded.replace('+', "%20"));
+        spellings.push(encoded);
+        spellings.push(printable(quoted));
+        spellings.push(printable(secret));
+    }
     spellings.retain(|spelling| !spelling.is_empty());
     spellings.sort_by_key(|spelling| std::cmp::Reverse(spelling.len()));
     spellings
@@ -158,14 +138,17 @@ mod tests {
         let said = Said::read(&object.to_string(), &[]);
         assert_eq!(said.code.unwrap(), "VALIDATION_ERROR");
         assert_eq!(said.words.unwrap(), "no; 3.slug: reserved; worse");
-        let other = Said::read(r#"{"detail": {"error": "AMBIGUOUS", "count": 2}}"#, &[]);
+        let other = Said::read(r#"{"detail": {"error": "AMBIGUOUS", "count": 2, "errors": null}}"#, &[]);
         assert_eq!((other.code.as_deref(), other.words), (Some("AMBIGUOUS"), None));
+        // What stands before a hub has no detail.
+        let gateway = Said::read(r#"{"code": 7, "message": "too many requests"}"#, &[]);
+        assert_eq!((gateway.code, gateway.words.as_deref()), (None, Some("too many requests")));
     }
 
     #[test]
     fn what_is_no_hubs_says_nothing() {
         for body in
-            ["", "<html><body>Bad gateway</body></html>", "{\"detail\": \"cut", "[]", "{\"detail\": 7}"]
+            ["", "<html><body>Bad gateway</body></html>", "{\"detail\": \"cut", "[]", "7", "{\"detail\": 7}"]
         {
             assert_eq!(Said::read(body, &[]), Said::default(), "{body}");
         }
@@ -182,11 +165,13 @@ mod tests {
 
     #[test]
     fn secrets_are_struck_out_however_they_come_back() {
-        let secret = "pass & \tword-1";
-        let encoded = "pass+%26+%09word-1";
+        let secret = "pass \" & \tword-1";
+        let [form, address, quoted] =
+            ["pass+%22+%26+%09word-1", "pass%20%22%20%26%20%09word-1", r#"pass \" & \tword-1"#];
         let said =
             |text: String| Said::read(&json!({ "detail": text }).to_string(), &[secret, "word-1"]).words;
-        assert_eq!(said(format!("x {secret} y {encoded}")).unwrap(), "x *** y ***");
+        let all = said(format!("{secret}, {form}, {address}, {quoted}")).unwrap();
+        assert_eq!(all, "***, ***, ***, ***");
         assert_eq!(said("only word-1".to_owned()).unwrap(), "only ***");
         // Not even the beginning of one that is cut off.
         let long = said(format!("{}{secret}", "x".repeat(MAX_WORDS - 4))).unwrap();

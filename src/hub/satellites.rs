@@ -2,7 +2,7 @@
 
 use reqwest::Method;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{Hub, HubError, ME, call::Call};
 use crate::{domain::Marketplace, error::UpstreamError};
@@ -65,8 +65,7 @@ impl Hub {
     ) -> Result<(), HubError> {
         let path = ["api", "v1", "satellites", id];
         let call = Call::new(Method::PUT, &path).json(&json!({ "base_url": base_url }));
-        let _: Value = self.ask(marketplace, call).await?.read()?;
-        Ok(())
+        self.ask(marketplace, call).await?.done()
     }
 
     async fn add_satellite(&self, marketplace: &Marketplace, base_url: &str) -> Result<String, HubError> {
@@ -83,7 +82,6 @@ impl Hub {
 
     async fn set_domain(&self, marketplace: &Marketplace, base_url: &str) -> Result<(), HubError> {
         let call = Call::new(Method::PUT, &ME).json(&json!({ "domain": base_url }));
-        let _: Value = self.ask(marketplace, call).await?.read()?;
-        Ok(())
+        self.ask(marketplace, call).await?.done()
     }
 }

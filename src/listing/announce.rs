@@ -2,15 +2,33 @@
 
 use std::time::Duration;
 
+use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::{Inner, Trouble};
-use crate::domain::{Marketplace, TenantId};
+use super::{Inner, Listings, Trouble};
+use crate::domain::{Marketplace, Tenant, TenantId};
 
 /// How long the one who tells a hub keeps others from doing so too: longer than it takes.
 const TERM: Duration = Duration::from_secs(30);
 /// How often the others look whether it is done.
 const LOOK: Duration = Duration::from_millis(100);
+/// How long who connects a marketplace waits for it.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+impl Listings {
+    /// Tells a hub that has just been connected where the space is, if that is known. Whatever is published
+    /// there will try again.
+    pub async fn introduce(&self, tenant: &Tenant, marketplace: Marketplace) {
+        let introduced = async {
+            let Some(url) = self.inner.public_url(tenant.id).await? else { return Ok(()) };
+            self.inner.announce(tenant.id, marketplace, &url).await.map(|_| ())
+        };
+        // What the hub says is for the owner alone.
+        if !matches!(timeout(PATIENCE, introduced).await, Ok(Ok(()))) {
+            tracing::warn!("a marketplace was not told where this space is");
+        }
+    }
+}
 
 impl Inner {
     /// Makes sure that a hub knows where the space is, and returns the marketplace as it is then. One

@@ -31,6 +31,7 @@ use crate::{
     model::Models,
     policy::Policies,
     store::{Store, StoredPlan},
+    telemetry::Metrics,
 };
 use health::Health;
 
@@ -67,6 +68,7 @@ pub struct Parts {
     pub policies: Policies,
     /// Runs what a caller that goes away does not end.
     pub tasks: TaskTracker,
+    pub metrics: Metrics,
 }
 
 /// Knows what marketplaces should list, and tells them. Clones share everything.
@@ -85,6 +87,7 @@ struct Inner {
     holder: Uuid,
     /// Changes whenever a marketplace was told something here.
     told: watch::Sender<u64>,
+    metrics: Metrics,
     /// What a caller that goes away does not end.
     tasks: TaskTracker,
 }
@@ -103,10 +106,18 @@ enum Trouble {
 
 impl Listings {
     pub fn new(parts: Parts, config: Config) -> Self {
-        let Parts { store, hub, datasets, models, policies, tasks } = parts;
+        let Parts { store, hub, datasets, models, policies, tasks, metrics } = parts;
         let health = Health::new(store.clone(), datasets, models, config.report_interval);
         let (holder, told) = (Uuid::now_v7(), watch::Sender::new(0));
-        Self { inner: Arc::new(Inner { store, hub, policies, health, config, holder, told, tasks }) }
+        Self { inner: Arc::new(Inner { store, hub, policies, health, config, holder, told, metrics, tasks }) }
+    }
+
+    /// Where marketplaces' users reach the space; `None` when nobody has said.
+    ///
+    /// # Errors
+    /// `StoreUnavailable`.
+    pub async fn public_url(&self, tenant: TenantId) -> Result<Option<String>, Error> {
+        self.inner.public_url(tenant).await
     }
 }
 
@@ -118,10 +129,15 @@ impl Inner {
     }
 
     /// Where marketplaces' users reach the space.
-    async fn public_url(&self, tenant: TenantId) -> Result<String, Trouble> {
-        let url = self.store.public_url(tenant).await?.unwrap_or_else(|| self.config.public_url.clone());
-        // A configured one may be written in other ways than that which is compared.
-        rules::origin("public_url", &url).map_err(|_| Trouble::NoPublicUrl)
+    async fn url(&self, tenant: TenantId) -> Result<String, Trouble> {
+        self.public_url(tenant).await?.ok_or(Trouble::NoPublicUrl)
+    }
+
+    async fn public_url(&self, tenant: TenantId) -> Result<Option<String>, Error> {
+        let chosen = self.store.public_url(tenant).await?;
+        // In the one spelling that is compared.
+        let configured = || rules::origin("public_url", &self.config.public_url).ok();
+        Ok(chosen.or_else(configured))
     }
 
     /// For how long marketplaces believe a report, in seconds.

@@ -12,6 +12,7 @@ use crate::{
     error::{Error, UpstreamError},
     hub::Liveness,
     store::Told,
+    telemetry::metrics,
 };
 
 /// Listings that are told at once.
@@ -109,7 +110,13 @@ impl Inner {
                 failed(&listing, &late.into(), None)
             }
         };
-        if let Told::Later { .. } | Told::Refused { .. } = told {
+        let outcome = match told {
+            Told::Listed { .. } | Told::Gone => "told",
+            Told::Later { .. } => "later",
+            Told::Refused { .. } => "refused",
+        };
+        self.metrics.marketplace_calls.get_or_create(&metrics::Told { what: "listing", outcome }).inc();
+        if outcome != "told" {
             let (slug, marketplace) = (&listing.slug, listing.marketplace_id);
             tracing::warn!(slug, %marketplace, "a marketplace could not be told of an endpoint");
         }
@@ -144,7 +151,7 @@ impl Inner {
         let tenant = self.store.tenant_by_id(listing.tenant_id).await?;
         let plan = self.store.plan(tenant.id, &listing.slug).await?;
         let publication = self.publication(&tenant, &plan)?;
-        let url = self.public_url(tenant.id).await?;
+        let url = self.url(tenant.id).await?;
         let marketplace = self.announce(tenant.id, marketplace, &url).await?;
         self.hub.publish(&marketplace, &publication).await?;
         // It is listed: whatever happens now, the reports will tell.

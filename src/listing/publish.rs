@@ -51,7 +51,7 @@ impl Listings {
         let marketplaces = self.chosen(tenant, on).await?;
         let stopper = match self.inner.publication(tenant, &plan) {
             Err(trouble) => Some(trouble),
-            Ok(_) => self.inner.public_url(tenant.id).await.err(),
+            Ok(_) => self.inner.url(tenant.id).await.err(),
         };
         let stopper = match stopper {
             Some(Trouble::Store(error)) => return Err(error),

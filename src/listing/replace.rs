@@ -74,7 +74,7 @@ impl Inner {
         let (unwanted, wanted): (Vec<_>, Vec<_>) =
             claimed.into_iter().partition(|listing| listing.is_removal);
         let wanted = self.wanted(tenant, wanted).await?;
-        let url = self.public_url(tenant.id).await?;
+        let url = self.url(tenant.id).await?;
         let marketplace = self.announce(tenant.id, marketplace, &url).await?;
         Ok(Everything { marketplace, url, wanted, unwanted })
     }

@@ -22,6 +22,7 @@ use crate::{
     domain::{Endpoint, Listing, Marketplace, MarketplaceId, TenantId},
     error::Error,
     hub::Liveness,
+    telemetry::metrics,
 };
 
 /// Who reports.
@@ -136,7 +137,8 @@ impl<'a> Reporter<'a> {
 
     async fn note(&mut self, (id, told): Report) -> Result<(), Error> {
         self.busy.remove(&id);
-        let store = &self.inner.store;
+        let (store, outcome) = (&self.inner.store, if told.is_ok() { "told" } else { "later" });
+        self.inner.metrics.marketplace_calls.get_or_create(&metrics::Told { what: "report", outcome }).inc();
         let Err(Told { words, asked }) = told else {
             self.failing.remove(&id);
             return store.set_report_error(id, String::new()).await;
@@ -199,7 +201,7 @@ impl Inner {
     }
 
     async fn try_report(&self, marketplace: &Marketplace, tenant: TenantId) -> Result<(), Trouble> {
-        let url = self.public_url(tenant).await?;
+        let url = self.url(tenant).await?;
         let marketplace = self.announce(tenant, marketplace.clone(), &url).await?;
         let tenant = self.store.tenant_by_id(tenant).await?;
         let listed = self.store.listed_on(tenant.id, marketplace.id).await?;
@@ -218,7 +220,7 @@ impl Inner {
 
     /// Tells a marketplace that none is.
     async fn say_goodbye(&self, tenant: TenantId, id: MarketplaceId) -> Result<(), Trouble> {
-        let (url, marketplace) = (self.public_url(tenant).await?, self.store.marketplace(tenant, id).await?);
+        let (url, marketplace) = (self.url(tenant).await?, self.store.marketplace(tenant, id).await?);
         let listed = self.store.listed_on(tenant, id).await?.into_iter();
         let gone = listed.map(|(listing, _)| Liveness { slug: listing.slug, healthy: false });
         Ok(self.hub.report(&marketplace, &url, &gone.collect::<Vec<_>>(), self.ttl_s()).await?)

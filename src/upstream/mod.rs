@@ -113,7 +113,8 @@ impl Upstream {
         &self,
         request: impl Fn() -> Result<RequestBuilder, UpstreamError>,
     ) -> Result<Response, Failed> {
-        self.in_time(retry::send(request, self.config.attempts)).await
+        let limit = Duration::from_millis(self.config.first_token_timeout_ms);
+        self.in_time(retry::send(request, self.config.attempts, limit)).await
     }
 
     /// Sends a request that must not be repeated.

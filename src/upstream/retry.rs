@@ -9,24 +9,27 @@ use time::{OffsetDateTime, format_description::well_known::Rfc2822};
 use super::Failed;
 use crate::error::UpstreamError;
 
-/// A server that asks for more patience than this is not waited for: the caller is told instead.
+/// A server that asks for more patience than this, or than half of the time that a call has, is not waited for:
+/// the caller is told instead.
 const MAX_PATIENCE: Duration = Duration::from_secs(10);
 /// Nor is it believed that it wants to be left alone for longer than this.
 const MAX_ASKED: Duration = Duration::from_secs(3600);
-/// How much of an error's body is kept for those who can act on it.
-const MAX_ERROR_BODY: usize = 16 << 10;
+/// How much of an error's body is kept for those who can act on it. Some quote the whole request.
+const MAX_ERROR_BODY: usize = 256 << 10;
 
 pub(super) async fn send(
     request: impl Fn() -> Result<RequestBuilder, UpstreamError>,
     attempts: usize,
+    limit: Duration,
 ) -> Result<Response, Failed> {
+    let patience = MAX_PATIENCE.min(limit / 2);
     let backoff = ExponentialBuilder::default()
         .with_jitter()
         .with_min_delay(Duration::from_millis(200))
         .with_max_delay(Duration::from_secs(5))
         .with_max_times(attempts.saturating_sub(1));
     let once = || async { attempt(request()?).await };
-    once.retry(backoff).when(worth_repeating).adjust(as_asked).await
+    once.retry(backoff).when(|failed| worth_repeating(failed, patience)).adjust(as_asked).await
 }
 
 pub(super) async fn attempt(request: RequestBuilder) -> Result<Response, Failed> {
@@ -60,9 +63,9 @@ fn judge(status: StatusCode, retry_after: Option<Duration>) -> UpstreamError {
     }
 }
 
-fn worth_repeating(failed: &Failed) -> bool {
+fn worth_repeating(failed: &Failed, patience: Duration) -> bool {
     matches!(&failed.error, UpstreamError::Unavailable { retry_after, .. }
-        if retry_after.is_none_or(|wait| wait <= MAX_PATIENCE))
+        if retry_after.is_none_or(|wait| wait <= patience))
 }
 
 fn as_asked(failed: &Failed, planned: Option<Duration>) -> Option<Duration> {

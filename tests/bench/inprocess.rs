@@ -64,12 +64,21 @@ async fn serve(folder: &Path) -> Result<(), Fault> {
     let models = Models::new(Upstream::new(upstream::Config::default())?);
     let policies = Policies::new(&store);
     let datasets = Datasets::new(indexes);
+    let hub = Hub::new(&upstream::Config::default())?;
     let types =
         catalog::Types { datasets: datasets.clone(), models: models.clone(), policies: policies.clone() };
-    let hub = Hub::new(&upstream::Config::default())?;
-    let catalog = Catalog::new(store.clone(), types, hub.clone(), catalog::Settings::default());
-    let parts = listing::Parts { store: store.clone(), hub: hub.clone(), datasets, models, policies, tasks };
+    let parts = listing::Parts {
+        store: store.clone(),
+        hub: hub.clone(),
+        datasets,
+        models,
+        policies,
+        tasks,
+        metrics: metrics.clone(),
+    };
     let listings = Listings::new(parts, listing::Config::default());
+    let settings = catalog::Settings::default();
+    let catalog = Catalog::new(store.clone(), types, hub.clone(), listings.clone(), settings);
     let satellites = Satellites::new(store.clone(), hub, hub::Config::default(), TaskTracker::new());
     let admin_key = ADMIN_KEY.to_owned().into();
     let identity = Identity::new(store, identity::Config::default(), admin_key, satellites).await?;

@@ -59,6 +59,10 @@ def main(server, buf, *command):
     sys.exit(status)
 
 
+# Nothing listens there.
+NO_HUB = "http://127.0.0.1:9"
+
+
 def environment(**more):
     """Ours, without the developer's own settings, and without proxies: all is on this machine."""
     kept = {
@@ -74,7 +78,9 @@ def started_server(binary, folder, **more):
     """A server process with a data folder of its own, and more settings. Gives its address and its log."""
     log = Path(folder, "log")
     command = [binary, "serve", "--listen", "127.0.0.1:0", "--data-dir", f"{folder}/data"]
-    settings = environment(SYFT_ADMIN_API_KEY=ADMIN_KEY, SYFT_METRICS_LISTEN="127.0.0.1:0", **more)
+    # Nobody's hub: what is made up must not reach a real one.
+    own = {"SYFT_ADMIN_API_KEY": ADMIN_KEY, "SYFT_METRICS_LISTEN": "127.0.0.1:0", "SYFT_HUB_DEFAULT_URL": NO_HUB}
+    settings = environment(**(own | more))
     with open(log, "wb") as output:
         process = subprocess.Popen(command, env=settings, stdout=subprocess.PIPE, stderr=output, text=True)
     # A server that hangs is killed, which ends its output.

@@ -20,6 +20,7 @@ mod database_faults;
 mod deadlines;
 mod drain;
 mod half_sent;
+mod hub_client;
 mod identity;
 mod local_dataset;
 mod marketplaces;

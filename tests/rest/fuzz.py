@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 from string import Template
 
-from space import ADMIN_KEY, TENANT, Space, environment, fill_searched, started_server
+from space import ADMIN_KEY, NO_HUB, TENANT, Space, environment, fill_searched, started_server
 
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
 RUN_SECONDS = 200
@@ -62,7 +62,7 @@ def fill(space):
 def fuzz(address, folder, found, options):
     """Runs schemathesis and returns its exit status."""
     # There it looks for its configuration, and leaves what it leaves behind.
-    configuration = Template(CONFIGURATION.read_text()).substitute(found, KEY=ADMIN_KEY, TENANT=TENANT)
+    configuration = Template(CONFIGURATION.read_text()).substitute(found, HUB=NO_HUB, KEY=ADMIN_KEY, TENANT=TENANT)
     Path(folder, CONFIGURATION.name).write_text(configuration)
     program = Path(sys.executable).with_name("schemathesis")
     command = [program, "run", f"http://{address}/openapi.json", *options]

@@ -34,7 +34,7 @@ on_both! {
         }
         let request = GetMarketplaceRequest { id: first.id.clone() };
         let got = owner.marketplaces.get_marketplace(request).await.unwrap().into_inner().marketplace.unwrap();
-        assert_eq!(listed(&mut owner).await, [got.clone()]);
+        assert_eq!(listed(&mut owner).await, std::slice::from_ref(&got));
         assert!(got.id == first.id && got.create_time == first.create_time);
         // A second one does not speak for the owner.
         let other = Hub::start().await;

@@ -23,6 +23,7 @@ use crate::support::{
     database::{Database, root},
     eventually,
     hub::{self, Hub},
+    process::Process,
     space::{Clients, Space},
 };
 
@@ -64,6 +65,20 @@ fn account(hub: &Hub) -> NewMarketplace {
 /// Connects the space to another marketplace.
 async fn connect(store: &Store, hub: &Hub) -> syft_endpoints::domain::Marketplace {
     store.connect_marketplace(root(store).await.id, account(hub)).await.unwrap()
+}
+
+/// A replica of a space whose marketplace is `hub`, as a process of its own.
+fn replica(database: &Database, hub: &Hub) -> Process {
+    let config = database.folder.path().join("hub.toml");
+    let text = format!(
+        "public_url = \"{PUBLIC_URL}\"\n[hub]\nurl = \"{}\"\nusername = \"{}\"\napi_token = \"{}\"\n\
+         report_interval_ms = 1000\n",
+        hub.url(),
+        hub::OWNER,
+        hub::API_TOKEN
+    );
+    std::fs::write(&config, text).unwrap();
+    Process::start(database, &["--config", config.to_str().unwrap()])
 }
 
 /// The id of the only marketplace.

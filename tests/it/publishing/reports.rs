@@ -14,7 +14,6 @@ use super::*;
 use crate::support::{
     hub::{Fault, Report},
     on_both,
-    process::Process,
 };
 
 /// Milliseconds between two reports.
@@ -125,6 +124,7 @@ on_both! {
     async fn each_model_is_asked_once_an_interval(database: Database) {
         let (hub, server) = (Hub::start().await, ModelServer::start().await);
         let (_space, mut owner) = space(database, &hub, &OFTEN).await;
+        published(&mut owner, "law").await;
         let model = owner.model("shared", "openai", server.configuration()).await;
         for slug in ["a-chat", "b-chat", "c-chat"] {
             owner.endpoint(slug, None, Some(&model)).await;
@@ -173,15 +173,7 @@ async fn a_hub_without_reports_is_no_trouble() {
 /// kill -9, again and again, of one of two replicas: the other is there in time.
 async fn killed(database: Database, kills: u32) {
     let hub = Hub::start().await;
-    let config = database.folder.path().join("hub.toml");
-    let text = format!(
-        "public_url = \"{PUBLIC_URL}\"\n[hub]\nurl = \"{}\"\nusername = \"{}\"\napi_token = \"{}\"\nreport_interval_ms = 1000\n",
-        hub.url(),
-        hub::OWNER,
-        hub::API_TOKEN
-    );
-    std::fs::write(&config, text).unwrap();
-    let start = || Process::start(&database, &["--config", config.to_str().unwrap()]);
+    let start = || replica(&database, &hub);
     let mut replicas = vec![start(), start()];
     let mut owner = replicas[0].admin().await;
     let dataset = owner.dataset("law").await;

@@ -15,6 +15,7 @@ mod tokens;
 use std::{net::SocketAddr, sync::Arc};
 
 use serde_json::{Map, Value};
+use syft_endpoints::domain::{Credential, NewMarketplace};
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -59,6 +60,18 @@ impl Hub {
 
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// The account [`OWNER`], as a space keeps it that is connected to it by an API token.
+    pub fn account(&self) -> NewMarketplace {
+        NewMarketplace {
+            name: self.address.to_string(),
+            username: OWNER.to_owned(),
+            url: self.url(),
+            issuers: vec![ISSUER.to_owned()],
+            email: OWNER_EMAIL.to_owned(),
+            credential: Credential::ApiToken(API_TOKEN.to_owned().into()),
+        }
     }
 
     /// Stops listening, ends every connection, and waits until that is done.
@@ -197,6 +210,12 @@ impl Hub {
     /// Every endpoint that a report has updated, one after the other.
     pub fn reports(&self) -> Vec<Report> {
         self.inner.state().reports.clone()
+    }
+
+    /// The slugs that [`OWNER`] lists of which a report ended before the next one came, or has ended by now, on the
+    /// hub's clock; one for each time. Of what was never reported nothing is said.
+    pub fn lapses(&self) -> Vec<String> {
+        self.inner.state().lapses()
     }
 
     /// Sets the hub's clock ahead of ours.

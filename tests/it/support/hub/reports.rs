@@ -30,6 +30,25 @@ pub struct Report {
     pub satellite_id: Option<String>,
 }
 
+impl State {
+    /// The slugs that [`super::OWNER`] lists of which a report was believed no longer before the next one came, or
+    /// now; one for each time.
+    pub(super) fn lapses(&self) -> Vec<String> {
+        let mut lapses = Vec::new();
+        for slug in self.slugs(super::OWNER) {
+            let reports: Vec<&Report> = self.reports.iter().filter(|report| report.slug == slug).collect();
+            let comings = reports.iter().skip(1).map(|next| next.arrived_at).chain([self.now()]);
+            // One that is old when it comes has a second to be followed by a better one.
+            let gap = |(report, next): &(&&Report, OffsetDateTime)| {
+                *next - report.believed_until.max(report.arrived_at) > time::Duration::SECOND
+            };
+            let gaps = reports.iter().zip(comings).filter(gap).count();
+            lapses.extend(std::iter::repeat_n(slug, gaps));
+        }
+        lapses
+    }
+}
+
 pub(super) fn health(state: &mut State, asked: &Asked) -> Result<Answer, Answer> {
     let account = asked.account(state)?;
     let body = asked.object()?;

@@ -3,7 +3,7 @@
 use std::{convert::Infallible, io, sync::Arc};
 
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use http::{Request, Response, header};
 use http_body_util::{BodyExt, StreamBody, combinators::BoxBody};
 use hyper::{
@@ -64,8 +64,13 @@ async fn respond(inner: Arc<Inner>, request: Request<Incoming>) -> io::Result<Re
         Some(Trouble::Cut) => {
             let answer = act();
             let half = Bytes::from(answer.body.clone().into_bytes()).slice(..answer.body.len() / 2);
-            let pieces = [Ok(Frame::data(half)), Err(io::Error::other("cut"))];
-            return Ok(response(&inner, &answer, StreamBody::new(stream::iter(pieces)).boxed()));
+            let breaks = stream::once(async {
+                // What has been written leaves first.
+                tokio::task::yield_now().await;
+                Err(io::Error::other("cut"))
+            });
+            let pieces = stream::once(async { Ok(Frame::data(half)) }).chain(breaks);
+            return Ok(response(&inner, &answer, BoxBody::new(StreamBody::new(pieces))));
         }
         Some(Trouble::Vanish) => {
             act();
