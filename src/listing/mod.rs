@@ -99,6 +99,8 @@ enum Trouble {
     Limits(Vec<Violation>),
     /// Nobody knows where this space is.
     NoPublicUrl,
+    /// The space has left it.
+    Inactive,
     Store(Error),
 }
 
@@ -158,6 +160,7 @@ impl Trouble {
                 format!("Cannot be published: {}", words.collect::<Vec<_>>().join("; "))
             }
             Self::NoPublicUrl => "Set this space's public URL before publishing".to_owned(),
+            Self::Inactive => "Marketplace is not active".to_owned(),
             Self::Store(error) => error.to_string(),
         }
     }

@@ -133,9 +133,10 @@ impl Inner {
 
     async fn tell(&self, listing: &Listing) -> Result<Told, (Trouble, Option<Marketplace>)> {
         let marketplace = self.store.marketplace_of(listing).await.map_err(|e| (e.into(), None))?;
-        let told = match listing.is_removal {
-            true => self.tell_removal(listing, &marketplace).await,
-            false => self.tell_endpoint(listing, marketplace.clone()).await,
+        let told = match (listing.is_removal, marketplace.is_active) {
+            (true, _) => self.tell_removal(listing, &marketplace).await,
+            (false, true) => self.tell_endpoint(listing, marketplace.clone()).await,
+            (false, false) => Err(Trouble::Inactive),
         };
         told.map_err(|trouble| (trouble, Some(marketplace)))
     }
@@ -166,7 +167,9 @@ fn failed(listing: &Listing, trouble: &Trouble, marketplace: Option<&Marketplace
     match trouble {
         Trouble::Hub(fault) if fault.is_final() => Told::Refused { error, after: Some(AFTER_REFUSAL) },
         Trouble::Hub(fault) => Told::Later { error, after: wait(listing, fault.retry_after()) },
-        Trouble::Limits(_) | Trouble::NoPublicUrl => Told::Refused { error, after: None },
+        // It may come with the configuration, of which nobody hears.
+        Trouble::NoPublicUrl => Told::Refused { error, after: Some(AFTER_REFUSAL) },
+        Trouble::Limits(_) | Trouble::Inactive => Told::Refused { error, after: None },
         // Deleted a moment ago: what is wanted now says so.
         Trouble::Store(Error::EndpointNotFound(_)) => Told::Refused { error, after: None },
         Trouble::Store(_) => Told::Later { error, after: wait(listing, None) },

@@ -214,7 +214,7 @@ fn refused_by(marketplace: Marketplace, why: Option<String>) -> Outcome {
 /// Why nothing can be told a marketplace.
 pub(super) fn unusable(marketplace: &Marketplace) -> Option<String> {
     if !marketplace.is_active {
-        return Some("Marketplace is not active".to_owned());
+        return Some(Trouble::Inactive.words(None));
     }
     marketplace.credential.is_none().then(|| "Marketplace credentials not configured".to_owned())
 }

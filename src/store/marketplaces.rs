@@ -2,6 +2,8 @@
 
 mod accounts;
 
+pub(super) use accounts::keep;
+
 use sea_orm::{
     ActiveValue::Set,
     ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder,

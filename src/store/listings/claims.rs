@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use sea_orm::{
     ActiveValue::Set,
-    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, ExprTrait, IntoActiveModel,
-    QueryFilter, QueryOrder, QuerySelect, Statement,
+    ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, ExprTrait,
+    IntoActiveModel, QueryFilter, QueryOrder, QuerySelect, Statement,
     sea_query::{LockBehavior, LockType},
 };
 use tokio::sync::futures::Notified;
 use uuid::Uuid;
 
-use super::{is_on, named, of};
+use super::{AGAIN, is_on, named, of, put};
 use crate::{
     domain::{Listing, ListingState, MarketplaceId, TenantId},
     error::Error,
@@ -20,6 +20,9 @@ use crate::{
 
 /// How long a claim holds. Who has one must have ended every call by then.
 pub const CLAIM: Duration = Duration::from_secs(60);
+
+/// No claim holds for longer.
+const IMPOSSIBLE: Duration = CLAIM.saturating_mul(2);
 
 /// How telling a marketplace ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,7 +62,7 @@ impl Store {
                 let now = database_micros(txn).await?;
                 let due = listing::Entity::find()
                     .filter(listing::Column::DueAt.lte(now))
-                    .filter(listing::Column::ClaimedUntil.lte(now))
+                    .filter(is_free(now))
                     .filter(is_on(&busy).not())
                     .limit(limit);
                 claim(txn, holder, now, due).await
@@ -83,7 +86,7 @@ impl Store {
                 let now = database_micros(txn).await?;
                 let all = of(tenant).filter(is_on(&[marketplace]));
                 let count = all.clone().all(txn).await?.len();
-                let free = all.filter(listing::Column::ClaimedUntil.lte(now));
+                let free = all.filter(is_free(now));
                 let claimed = claim(txn, holder, now, free).await?;
                 if claimed.len() == count {
                     return Ok(Some(claimed));
@@ -113,17 +116,40 @@ impl Store {
         .await
     }
 
+    /// Makes due what concerns a marketplace and `holder` has not claimed.
+    ///
+    /// # Errors
+    /// `StoreUnavailable`.
+    pub async fn tell_others_again(&self, marketplace: MarketplaceId, holder: Uuid) -> Result<(), Error> {
+        let sql = format!(
+            "UPDATE listings SET {AGAIN} WHERE marketplace_id = $1 AND (claimed_by IS NULL OR claimed_by <> $2)"
+        );
+        let statement = self.statement(&sql, [marketplace.0.into(), holder.into()]);
+        self.tell(move |txn| {
+            Box::pin(async move {
+                txn.execute_raw(statement).await?;
+                Ok(())
+            })
+        })
+        .await
+    }
+
     /// Records how telling a marketplace ended, for the revision that `claimed` has. Says whether the claim
-    /// still held; when it did not, nothing is recorded.
+    /// still held; when it did not, the marketplace is told once more, for the last word may have been an old
+    /// one.
     ///
     /// # Errors
     /// `StoreUnavailable`.
     pub async fn settle_listing(&self, holder: Uuid, claimed: &Listing, told: Told) -> Result<bool, Error> {
-        let (id, revision) = (claimed.id.0, claimed.revision);
+        let claimed = claimed.clone();
         self.tell(move |txn| {
             Box::pin(async move {
+                let (id, revision) = (claimed.id.0, claimed.revision);
                 let find = listing::Entity::find_by_id(id).filter(listing::Column::ClaimedBy.eq(holder));
-                let Some(row) = find.lock_exclusive().one(txn).await? else { return Ok(false) };
+                let Some(row) = find.lock_exclusive().one(txn).await? else {
+                    doubt(txn, &claimed).await?;
+                    return Ok(false);
+                };
                 let now = database_micros(txn).await?;
                 let is_current = row.revision == revision;
                 if is_current && told == Told::Gone {
@@ -150,9 +176,19 @@ impl Store {
             DbBackend::Postgres => "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint",
             _ => "CAST(unixepoch('now', 'subsec') * 1000000 AS INTEGER)",
         };
-        let sql = format!("SELECT 1 FROM listings WHERE due_at <= {now} AND claimed_until <= {now} LIMIT 1");
+        let never = IMPOSSIBLE.as_micros();
+        let sql = format!(
+            "SELECT 1 FROM listings WHERE due_at <= {now} \
+             AND (claimed_until <= {now} OR claimed_until > {now} + {never}) LIMIT 1"
+        );
         Ok(self.reader().query_one_raw(self.statement(&sql, [])).await?.is_some())
     }
+}
+
+/// Whether nobody has claimed it: not any more, or not on a clock that has been set back since.
+fn is_free(now: i64) -> Condition {
+    let until = listing::Column::ClaimedUntil;
+    Condition::any().add(until.lte(now)).add(until.gt(later(now, IMPOSSIBLE)))
 }
 
 async fn claim(
@@ -172,6 +208,19 @@ async fn claim(
         listing::Entity::update(row).exec(txn).await?;
     }
     named(txn, rows).await
+}
+
+/// Whoever has lost a claim may have contradicted the one who had it next: what is wanted is told again, and
+/// what has gone is taken away again.
+async fn doubt(txn: &DatabaseTransaction, claimed: &Listing) -> Result<(), Error> {
+    let (tenant, on, slug) = (claimed.tenant_id, claimed.marketplace_id, claimed.slug.as_str());
+    let sql = format!("UPDATE listings SET {AGAIN} WHERE marketplace_id = $1 AND slug = $2");
+    let values = [on.0.into(), slug.into()];
+    let again = Statement::from_sql_and_values(txn.get_database_backend(), sql, values);
+    if txn.execute_raw(again).await?.rows_affected() == 0 && !claimed.is_removal {
+        put(txn, tenant, on, (None, slug)).await?;
+    }
+    Ok(())
 }
 
 async fn release(txn: &DatabaseTransaction, id: Uuid) -> Result<(), Error> {

@@ -183,6 +183,21 @@ fn connected(tenant: TenantId) -> Select<marketplace::Entity> {
     of(tenant).filter(marketplace::Column::RemovedAt.is_null())
 }
 
+/// Keeps marketplaces from being disconnected until the transaction ends.
+///
+/// # Errors
+/// `NotFound` for one that is not connected.
+pub(in crate::store) async fn keep(
+    txn: &DatabaseTransaction,
+    tenant: TenantId,
+    ids: &[MarketplaceId],
+) -> Result<(), Error> {
+    let find = connected(tenant).filter(marketplace::Column::Id.is_in(ids.iter().map(|id| id.0)));
+    let found = find.order_by_asc(marketplace::Column::Id).lock(LockType::Share).all(txn).await?;
+    let missing = ids.iter().find(|id| found.iter().all(|row| row.id != id.0));
+    missing.map_or(Ok(()), |id| Err(not_found(*id)))
+}
+
 fn not_found(id: MarketplaceId) -> Error {
     Error::NotFound(Resource::Marketplace, id.to_string())
 }

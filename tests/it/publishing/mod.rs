@@ -1,5 +1,7 @@
 //! Endpoints on marketplaces.
 
+mod lapses;
+mod meanwhile;
 mod outbox;
 mod payload;
 mod races;
@@ -8,9 +10,13 @@ mod story;
 mod sync;
 
 use serde_json::Value;
-use syft_endpoints::proto::{
-    Endpoint, GetEndpointRequest, Listing, ListingState, MarketplaceResult, PublishEndpointRequest,
-    SyncEndpointsRequest, SyncResult, UnpublishEndpointRequest, UpdateEndpointRequest,
+use syft_endpoints::{
+    domain::{Credential, NewMarketplace},
+    proto::{
+        Endpoint, GetEndpointRequest, Listing, ListingState, MarketplaceResult, PublishEndpointRequest,
+        SyncEndpointsRequest, SyncResult, UnpublishEndpointRequest, UpdateEndpointRequest,
+    },
+    store::Store,
 };
 
 use crate::support::{
@@ -42,6 +48,23 @@ async fn on(database: Database, hub: &Hub, settings: &[(&'static str, &str)]) ->
         ("public_url", PUBLIC_URL),
     ];
     Space::configured(database, &[&marketplace, settings].concat()).await
+}
+
+/// An account on `hub`.
+fn account(hub: &Hub) -> NewMarketplace {
+    NewMarketplace {
+        name: "other".to_owned(),
+        username: hub::OWNER.to_owned(),
+        url: hub.url(),
+        issuers: Vec::new(),
+        email: String::new(),
+        credential: Credential::ApiToken(hub::API_TOKEN.to_owned().into()),
+    }
+}
+
+/// Connects the space to another marketplace.
+async fn connect(store: &Store, hub: &Hub) -> syft_endpoints::domain::Marketplace {
+    store.connect_marketplace(root(store).await.id, account(hub)).await.unwrap()
 }
 
 /// A replica of a space whose marketplace is `hub`, as a process of its own.

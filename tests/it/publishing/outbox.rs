@@ -129,20 +129,12 @@ on_both! {
 async fn trouble_on_one_marketplace_does_not_touch_another() {
     let (slow, good) = (Hub::start().await, Hub::start().await);
     let (space, mut owner) = space(Database::sqlite(), &good, &[]).await;
-    let other = syft_endpoints::domain::NewMarketplace {
-        name: "slow".to_owned(),
-        username: hub::OWNER.to_owned(),
-        url: slow.url(),
-        issuers: Vec::new(),
-        email: String::new(),
-        credential: syft_endpoints::domain::Credential::ApiToken(hub::API_TOKEN.to_owned().into()),
-    };
-    space.store.connect_marketplace(root(&space.store).await.id, other).await.unwrap();
+    connect(&space.store, &slow).await;
     slow.trouble("exists", usize::MAX, Trouble::Half);
     let mut results = publish(&mut owner, "law").await;
     results.sort_by_key(|result| result.success);
     let names: Vec<_> = results.iter().map(|one| (one.marketplace_name.as_str(), one.success)).collect();
-    assert_eq!(names, [("slow", false), ("SyftHub", true)]);
+    assert_eq!(names, [("other", false), ("SyftHub", true)]);
     assert_eq!((good.slugs(), slow.slugs()), (vec!["law".to_owned()], vec![]));
 }
 
@@ -189,15 +181,7 @@ async fn a_marketplace_that_is_disconnected_forgets_what_it_lists() {
     let (configured, hub) = (Hub::start().await, Hub::start().await);
     let (space, mut owner) = space(Database::sqlite(), &configured, &[]).await;
     let tenant = root(&space.store).await.id;
-    let account = syft_endpoints::domain::NewMarketplace {
-        name: "other".to_owned(),
-        username: hub::OWNER.to_owned(),
-        url: hub.url(),
-        issuers: vec![hub::ISSUER.to_owned()],
-        email: String::new(),
-        credential: syft_endpoints::domain::Credential::ApiToken(hub::API_TOKEN.to_owned().into()),
-    };
-    let other = space.store.connect_marketplace(tenant, account).await.unwrap();
+    let other = connect(&space.store, &hub).await;
     published(&mut owner, "law").await;
     assert_eq!(hub.slugs(), ["law"]);
     // It cannot be told at once.
@@ -216,4 +200,43 @@ async fn a_marketplace_that_is_disconnected_forgets_what_it_lists() {
     })
     .await;
     assert_eq!(configured.slugs(), ["law"]);
+}
+
+/// A space that no marketplace is configured for.
+async fn without_marketplace(database: Database) -> Space {
+    Space::configured(database, &[("public_url", PUBLIC_URL)]).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_marketplace_that_is_configured_no_longer_is_told_nothing_until_it_is_again() {
+    let hub = Hub::start().await;
+    let (space, mut owner) = space(Database::sqlite(), &hub, &[]).await;
+    published(&mut owner, "law").await;
+    drop(owner);
+    let space = without_marketplace(space.stop().await).await;
+    hub.forget_received();
+    let mut owner = space.admin().await;
+    summarize(&mut owner, "law", "new words").await;
+    let stands = reaches(&mut owner, "law", ListingState::Failed).await;
+    assert!(stands.last_error.contains("not active"), "{stands:?}");
+    assert!(hub.received().is_empty(), "{:?}", hub.received());
+    drop(owner);
+    let _space = on(space.stop().await, &hub, &[]).await;
+    learns(&hub, "law", "new words").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_public_url_that_comes_with_the_configuration_is_enough() {
+    let hub = Hub::start().await;
+    let (space, mut owner) = space(Database::sqlite(), &hub, &[]).await;
+    published(&mut owner, "law").await;
+    drop(owner);
+    let space = on(space.stop().await, &hub, &[("public_url", "")]).await;
+    let mut owner = space.admin().await;
+    summarize(&mut owner, "law", "new words").await;
+    reaches(&mut owner, "law", ListingState::Failed).await;
+    drop(owner);
+    let space = on(space.stop().await, &hub, &[]).await;
+    time_passes(&space.database).await;
+    learns(&hub, "law", "new words").await;
 }
