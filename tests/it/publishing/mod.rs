@@ -11,7 +11,6 @@ mod sync;
 
 use serde_json::Value;
 use syft_endpoints::{
-    domain::{Credential, NewMarketplace},
     proto::{
         Endpoint, GetEndpointRequest, Listing, ListingState, MarketplaceResult, PublishEndpointRequest,
         SyncEndpointsRequest, SyncResult, UnpublishEndpointRequest, UpdateEndpointRequest,
@@ -50,21 +49,9 @@ async fn on(database: Database, hub: &Hub, settings: &[(&'static str, &str)]) ->
     Space::configured(database, &[&marketplace, settings].concat()).await
 }
 
-/// An account on `hub`.
-fn account(hub: &Hub) -> NewMarketplace {
-    NewMarketplace {
-        name: "other".to_owned(),
-        username: hub::OWNER.to_owned(),
-        url: hub.url(),
-        issuers: Vec::new(),
-        email: String::new(),
-        credential: Credential::ApiToken(hub::API_TOKEN.to_owned().into()),
-    }
-}
-
 /// Connects the space to another marketplace.
 async fn connect(store: &Store, hub: &Hub) -> syft_endpoints::domain::Marketplace {
-    store.connect_marketplace(root(store).await.id, account(hub)).await.unwrap()
+    store.connect_marketplace(root(store).await.id, hub.account()).await.unwrap()
 }
 
 /// A replica of a space whose marketplace is `hub`, as a process of its own.
@@ -81,7 +68,7 @@ fn replica(database: &Database, hub: &Hub) -> Process {
     Process::start(database, &["--config", config.to_str().unwrap()])
 }
 
-/// The id of the only marketplace.
+/// The id of the only marketplace, or of the oldest.
 async fn marketplace(space: &Space) -> String {
     let found = space.store.active_marketplaces(root(&space.store).await.id).await.unwrap();
     found[0].id.to_string()

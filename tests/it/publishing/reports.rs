@@ -157,6 +157,21 @@ async fn a_hub_whose_clock_differs_believes_them_as_long() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hub_hears_only_of_what_it_lists() {
+    let (hub, other) = (Hub::start().await, Hub::start().await);
+    let (space, mut owner) = space(Database::sqlite(), &hub, &OFTEN).await;
+    connect(&space.store, &other).await;
+    // The oldest.
+    let only = marketplace(&space).await;
+    let request =
+        PublishEndpointRequest { slug: "law".to_owned(), marketplace_ids: vec![only], ..Default::default() };
+    assert!(owner.endpoints.publish_endpoint(request).await.unwrap().into_inner().results[0].success);
+    let before = count(&hub, "law");
+    eventually("it hears again", async || count(&hub, "law") > before + 2).await;
+    assert_eq!((other.calls("health"), other.slugs().len()), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hub_without_reports_is_no_trouble() {
     let hub = Hub::start().await;
     let (_space, mut owner) = space(Database::sqlite(), &hub, &OFTEN).await;
