@@ -201,6 +201,7 @@ fn registry(series: &Series) -> Registry {
     let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
     registry.register("build", "The version that is running", version);
     register_queries(&mut registry, series);
+    register_marketplaces(&mut registry, series);
     register_server(&mut registry, series);
     registry
 }
@@ -236,6 +237,14 @@ fn register_queries(registry: &mut Registry, series: &Series) {
     registry.register("policy_refusals", "Queries that a policy refused", series.policy_refusals.clone());
 }
 
+fn register_marketplaces(registry: &mut Registry, series: &Series) {
+    registry.register(
+        "marketplace_calls",
+        "Endpoints that marketplaces were told of, and reports that endpoints are alive",
+        series.marketplace_calls.clone(),
+    );
+}
+
 fn register_server(registry: &mut Registry, series: &Series) {
     registry.register("rpcs", "Calls that have ended, by gRPC status", series.rpcs.clone());
     registry.register(
@@ -247,11 +256,6 @@ fn register_server(registry: &mut Registry, series: &Series) {
         "rest_requests",
         "Requests over REST, by HTTP status; their RPCs are counted as such besides",
         series.rest_requests.clone(),
-    );
-    registry.register(
-        "marketplace_calls",
-        "Endpoints that marketplaces were told of, and reports that endpoints are alive",
-        series.marketplace_calls.clone(),
     );
     registry.register("open_streams", "Calls whose answer has not ended", series.open_streams.clone());
     registry.register("connections", "Open connections", series.connections.clone());
