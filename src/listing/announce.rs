@@ -6,10 +6,10 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::{Inner, Listings, Trouble};
-use crate::domain::{Marketplace, Tenant, TenantId};
+use crate::domain::{Marketplace, MarketplaceId, Tenant, TenantId};
 
-/// How long the one who tells a hub keeps others from doing so too: longer than it takes.
-const TERM: Duration = Duration::from_secs(30);
+/// How long the one who tells a hub keeps others from doing so too: longer than its three calls take.
+const TERM: Duration = Duration::from_secs(40);
 /// How often the others look whether it is done.
 const LOOK: Duration = Duration::from_millis(100);
 /// How long who connects a marketplace waits for it.
@@ -49,22 +49,17 @@ impl Inner {
         while self.store.acquire_lease(&lease, holder, TERM).await?.is_none() {
             tokio::time::sleep(LOOK).await;
         }
-        // Somebody may have done it meanwhile.
-        let marketplace = self.store.marketplace(tenant, marketplace.id).await?;
-        let announced = match knows(&marketplace, url) {
-            true => Ok(marketplace),
-            false => self.tell_url(tenant, marketplace, url).await,
-        };
+        let announced = self.tell_url(tenant, marketplace.id, url).await;
         self.store.release_lease(&lease, holder).await?;
         announced
     }
 
-    async fn tell_url(
-        &self,
-        tenant: TenantId,
-        marketplace: Marketplace,
-        url: &str,
-    ) -> Result<Marketplace, Trouble> {
+    async fn tell_url(&self, tenant: TenantId, id: MarketplaceId, url: &str) -> Result<Marketplace, Trouble> {
+        let marketplace = self.store.marketplace(tenant, id).await?;
+        // Somebody may have done it meanwhile.
+        if knows(&marketplace, url) {
+            return Ok(marketplace);
+        }
         let satellite_id = self.hub.announce(&marketplace, url).await?;
         self.store.announced(tenant, marketplace.id, satellite_id.clone(), url.to_owned()).await?;
         Ok(Marketplace { satellite_id, announced_url: Some(url.to_owned()), ..marketplace })

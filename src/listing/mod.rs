@@ -17,7 +17,7 @@ mod sync;
 use std::{sync::Arc, time::Duration};
 
 use tokio::sync::watch;
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
 pub use publish::{Availability, Chosen, Outcome, marketplace_ids};
@@ -87,6 +87,8 @@ struct Inner {
     holder: Uuid,
     /// Changes whenever a marketplace was told something here.
     told: watch::Sender<u64>,
+    /// From now on another replica says what is alive, or nothing is.
+    stopping: CancellationToken,
     metrics: Metrics,
     /// What a caller that goes away does not end.
     tasks: TaskTracker,
@@ -108,8 +110,19 @@ impl Listings {
     pub fn new(parts: Parts, config: Config) -> Self {
         let Parts { store, hub, datasets, models, policies, tasks, metrics } = parts;
         let health = Health::new(store.clone(), datasets, models, config.report_interval);
-        let (holder, told) = (Uuid::now_v7(), watch::Sender::new(0));
-        Self { inner: Arc::new(Inner { store, hub, policies, health, config, holder, told, metrics, tasks }) }
+        let inner = Inner {
+            store,
+            hub,
+            policies,
+            health,
+            config,
+            holder: Uuid::now_v7(),
+            told: watch::Sender::new(0),
+            stopping: CancellationToken::new(),
+            metrics,
+            tasks,
+        };
+        Self { inner: Arc::new(inner) }
     }
 
     /// Where marketplaces' users reach the space; `None` when nobody has said.

@@ -157,8 +157,8 @@ impl Inner {
         // It is listed: whatever happens now, the reports will tell.
         let alive = self.health.is_alive(&tenant, &plan.endpoint).await?;
         let liveness = [Liveness { slug: listing.slug.clone(), healthy: alive }];
-        let reported = self.hub.report(&marketplace, &url, &liveness, self.ttl_s()).await;
-        Ok(Told::Listed { alive: reported.is_ok().then_some(alive) })
+        let is_reported = self.report_now(&marketplace, &url, &liveness).await;
+        Ok(Told::Listed { alive: is_reported.then_some(alive) })
     }
 }
 

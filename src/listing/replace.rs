@@ -133,7 +133,6 @@ impl Inner {
         replaced?;
         let liveness = |one: &Wanted| Liveness { slug: one.listing.slug.clone(), healthy: one.alive };
         let liveness: Vec<Liveness> = all.wanted.iter().map(liveness).collect();
-        let told = self.hub.report(&all.marketplace, &all.url, &liveness, self.ttl_s()).await;
-        Ok(told.is_ok())
+        Ok(self.report_now(&all.marketplace, &all.url, &liveness).await)
     }
 }

@@ -74,6 +74,7 @@ impl Listings {
             }
         }
         reporter.end();
+        self.inner.stopping.cancel();
         match timeout(LAST_WORDS, reporter.stop()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(cause = error.cause(), "marketplaces do not know that we stop"),
@@ -216,6 +217,18 @@ impl Inner {
         }
         let reported = listings.iter().map(|listing| listing.id).zip(alive).collect();
         Ok(self.store.reported(reported).await?)
+    }
+
+    /// Tells a marketplace of what it has just begun to list, and says whether it knows. Not once this replica
+    /// stops: its last words count.
+    pub(super) async fn report_now(
+        &self,
+        marketplace: &Marketplace,
+        url: &str,
+        liveness: &[Liveness],
+    ) -> bool {
+        let report = self.hub.report(marketplace, url, liveness, self.ttl_s());
+        matches!(self.stopping.run_until_cancelled(report).await, Some(Ok(())))
     }
 
     /// Tells a marketplace that none is.

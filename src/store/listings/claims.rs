@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use sea_orm::{
     ActiveValue::Set,
-    ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, ExprTrait,
-    IntoActiveModel, QueryFilter, QueryOrder, QuerySelect, Statement,
+    ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, EntityTrait, ExprTrait, IntoActiveModel,
+    QueryFilter, QueryOrder, QuerySelect, Select, Statement,
     sea_query::{LockBehavior, LockType},
 };
 use tokio::sync::futures::Notified;
 use uuid::Uuid;
 
-use super::{AGAIN, is_on, named, of, put};
+use super::{again, is_on, named, of, put};
 use crate::{
     domain::{Listing, ListingState, MarketplaceId, TenantId},
     error::Error,
@@ -54,18 +54,14 @@ impl Store {
         busy: Vec<MarketplaceId>,
         limit: u64,
     ) -> Result<Vec<Listing>, Error> {
-        if limit == 0 || !self.is_work_due().await? {
+        // Looks before it takes the writer.
+        if limit == 0 || is_none_due(self.reader(), &busy).await? {
             return Ok(Vec::new());
         }
         self.write(move |txn| {
             Box::pin(async move {
                 let now = database_micros(txn).await?;
-                let due = listing::Entity::find()
-                    .filter(listing::Column::DueAt.lte(now))
-                    .filter(is_free(now))
-                    .filter(is_on(&busy).not())
-                    .limit(limit);
-                claim(txn, holder, now, due).await
+                claim(txn, holder, now, due(now, &busy).limit(limit)).await
             })
         })
         .await
@@ -121,13 +117,10 @@ impl Store {
     /// # Errors
     /// `StoreUnavailable`.
     pub async fn tell_others_again(&self, marketplace: MarketplaceId, holder: Uuid) -> Result<(), Error> {
-        let sql = format!(
-            "UPDATE listings SET {AGAIN} WHERE marketplace_id = $1 AND (claimed_by IS NULL OR claimed_by <> $2)"
-        );
-        let statement = self.statement(&sql, [marketplace.0.into(), holder.into()]);
+        let which = "marketplace_id = $1 AND (claimed_by IS NULL OR claimed_by <> $2)";
         self.tell(move |txn| {
             Box::pin(async move {
-                txn.execute_raw(statement).await?;
+                again(txn, which, [marketplace.0.into(), holder.into()]).await?;
                 Ok(())
             })
         })
@@ -169,20 +162,19 @@ impl Store {
         self.inner.outbox.notify_one();
         done
     }
+}
 
-    /// Looks before it takes the writer.
-    async fn is_work_due(&self) -> Result<bool, Error> {
-        let now = match self.backend() {
-            DbBackend::Postgres => "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint",
-            _ => "CAST(unixepoch('now', 'subsec') * 1000000 AS INTEGER)",
-        };
-        let never = IMPOSSIBLE.as_micros();
-        let sql = format!(
-            "SELECT 1 FROM listings WHERE due_at <= {now} \
-             AND (claimed_until <= {now} OR claimed_until > {now} + {never}) LIMIT 1"
-        );
-        Ok(self.reader().query_one_raw(self.statement(&sql, [])).await?.is_some())
-    }
+async fn is_none_due(db: &impl ConnectionTrait, busy: &[MarketplaceId]) -> Result<bool, Error> {
+    let now = database_micros(db).await?;
+    Ok(due(now, busy).limit(1).one(db).await?.is_none())
+}
+
+/// What is to be told now, except the marketplaces in `busy`.
+fn due(now: i64, busy: &[MarketplaceId]) -> Select<listing::Entity> {
+    listing::Entity::find()
+        .filter(listing::Column::DueAt.lte(now))
+        .filter(is_free(now))
+        .filter(is_on(busy).not())
 }
 
 /// Whether nobody has claimed it: not any more, or not on a clock that has been set back since.
@@ -195,7 +187,7 @@ async fn claim(
     txn: &DatabaseTransaction,
     holder: Uuid,
     now: i64,
-    free: sea_orm::Select<listing::Entity>,
+    free: Select<listing::Entity>,
 ) -> Result<Vec<Listing>, Error> {
     let free = free.order_by_asc(listing::Column::DueAt).order_by_asc(listing::Column::Id);
     // Another replica that claims meanwhile takes others.
@@ -214,10 +206,8 @@ async fn claim(
 /// what has gone is taken away again.
 async fn doubt(txn: &DatabaseTransaction, claimed: &Listing) -> Result<(), Error> {
     let (tenant, on, slug) = (claimed.tenant_id, claimed.marketplace_id, claimed.slug.as_str());
-    let sql = format!("UPDATE listings SET {AGAIN} WHERE marketplace_id = $1 AND slug = $2");
-    let values = [on.0.into(), slug.into()];
-    let again = Statement::from_sql_and_values(txn.get_database_backend(), sql, values);
-    if txn.execute_raw(again).await?.rows_affected() == 0 && !claimed.is_removal {
+    let known = again(txn, "marketplace_id = $1 AND slug = $2", [on.0.into(), slug.into()]).await?;
+    if known == 0 && !claimed.is_removal {
         put(txn, tenant, on, (None, slug)).await?;
     }
     Ok(())

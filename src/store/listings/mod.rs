@@ -88,8 +88,9 @@ impl Store {
                     find = find.filter(is_on(&from));
                 }
                 let found = find.all(txn).await?;
-                let ids: Vec<Uuid> = found.iter().map(|row| row.id).collect();
-                remove(txn, "id", &ids).await?;
+                for row in &found {
+                    remove(txn, "id = $1", row.id).await?;
+                }
                 named(txn, found).await
             })
         })
@@ -104,10 +105,7 @@ impl Store {
         self.tell(move |txn| {
             Box::pin(async move {
                 for id in ids {
-                    let sql = format!("UPDATE listings SET {AGAIN} WHERE id = $1");
-                    let values = [id.0.into()];
-                    txn.execute_raw(Statement::from_sql_and_values(txn.get_database_backend(), sql, values))
-                        .await?;
+                    again(txn, "id = $1", [id.0.into()]).await?;
                 }
                 Ok(())
             })
@@ -168,16 +166,31 @@ impl Store {
 /// Notes that an endpoint is about to change: its marketplaces are told.
 pub(super) async fn endpoint_changed(txn: &DatabaseTransaction, endpoint: Uuid) -> Result<(), Error> {
     endpoints::lock(txn, endpoint).await?;
-    let sql = format!("UPDATE listings SET {AGAIN} WHERE endpoint_id = $1 AND NOT is_removal");
-    txn.execute_raw(Statement::from_sql_and_values(txn.get_database_backend(), sql, [endpoint.into()]))
-        .await?;
+    again(txn, "endpoint_id = $1 AND NOT is_removal", [endpoint.into()]).await?;
     Ok(())
 }
 
 /// Notes that an endpoint is about to be deleted.
 pub(super) async fn endpoint_deleted(txn: &DatabaseTransaction, endpoint: Uuid) -> Result<(), Error> {
     endpoints::lock(txn, endpoint).await?;
-    remove(txn, "endpoint_id", &[endpoint]).await
+    remove(txn, "endpoint_id = $1", endpoint).await?;
+    Ok(())
+}
+
+/// Notes that a marketplace is about to be disconnected. Says how many listings it has to forget.
+pub(super) async fn marketplace_left(txn: &DatabaseTransaction, marketplace: Uuid) -> Result<u64, Error> {
+    remove(txn, "marketplace_id = $1", marketplace).await
+}
+
+/// Makes listings due, and says how many there are.
+pub(super) async fn again<const N: usize>(
+    txn: &DatabaseTransaction,
+    which: &str,
+    values: [sea_orm::Value; N],
+) -> Result<u64, Error> {
+    let sql = format!("UPDATE listings SET {AGAIN} WHERE {which}");
+    let statement = Statement::from_sql_and_values(txn.get_database_backend(), sql, values);
+    Ok(txn.execute_raw(statement).await?.rows_affected())
 }
 
 /// Wants an endpoint listed, or, without one, a slug taken away, whatever was wanted before.
@@ -202,13 +215,10 @@ async fn put(
     Ok(())
 }
 
-async fn remove(txn: &DatabaseTransaction, column: &str, ids: &[Uuid]) -> Result<(), Error> {
-    for id in ids {
-        let sql = format!("UPDATE listings SET is_removal = TRUE, {AGAIN} WHERE {column} = $1");
-        txn.execute_raw(Statement::from_sql_and_values(txn.get_database_backend(), sql, [(*id).into()]))
-            .await?;
-    }
-    Ok(())
+async fn remove(txn: &DatabaseTransaction, which: &str, id: Uuid) -> Result<u64, Error> {
+    let sql = format!("UPDATE listings SET is_removal = TRUE, {AGAIN} WHERE {which}");
+    let statement = Statement::from_sql_and_values(txn.get_database_backend(), sql, [id.into()]);
+    Ok(txn.execute_raw(statement).await?.rows_affected())
 }
 
 fn of(tenant: TenantId) -> Select<listing::Entity> {

@@ -11,11 +11,11 @@ use sea_orm::{
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Rank, at, listings, lock_tenant, of};
+use super::{Rank, at, lock_tenant, of};
 use crate::{
     domain::{Marketplace, MarketplaceId, NewMarketplace, Tally, TenantId},
     error::{Error, Resource},
-    store::{Store, entities::marketplace, now},
+    store::{Store, entities::marketplace, listings, now},
 };
 
 impl Store {
@@ -112,9 +112,7 @@ impl Store {
                 if found.is_configured {
                     return Err(Error::MarketplaceConfigured(found.url));
                 }
-                let forget = "UPDATE listings SET is_removal = TRUE, state = 'pending', \
-                              revision = revision + 1, attempts = 0, due_at = 0 WHERE marketplace_id = $1";
-                if listings(txn, forget, id.0).await? == 0 {
+                if listings::marketplace_left(txn, id.0).await? == 0 {
                     marketplace::Entity::delete_by_id(id.0).exec(txn).await?;
                     return Ok(());
                 }

@@ -89,3 +89,23 @@ async fn who_starts_after_a_stop_that_one_hub_delayed_says_at_once_what_is_alive
     eventually("it is alive", async || good.reports().last().unwrap().healthy).await;
     slow.release();
 }
+
+/// What is published while the only replica stops is not said to be alive after the last words.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_said_to_be_alive_once_the_space_stops() {
+    let hub = Hub::start().await;
+    let (space, mut owner) = space(Database::sqlite(), &hub, &[]).await;
+    published(&mut owner, "law").await;
+    hub.hold_route("change");
+    summarize(&mut owner, "law", "new words").await;
+    eventually("it is being told", async || hub.calls("change") > 0).await;
+    drop(owner);
+    space.shutdown.cancel();
+    eventually("the last words are said", async || !hub.reports().last().unwrap().healthy).await;
+    hub.release();
+    let database = space.stop().await;
+    assert_eq!(shown(&hub, "law", "description").unwrap(), "new words", "what has begun is ended");
+    assert!(!hub.reports().last().unwrap().healthy);
+    let _next = on(database, &hub, &[]).await;
+    eventually("it is alive", async || hub.reports().last().unwrap().healthy).await;
+}
