@@ -67,7 +67,8 @@ impl Listings {
             let done = tokio::select! {
                 () = shutdown.cancelled() => break,
                 Some(report) = reporter.running.next() => reporter.note(report).await,
-                _ = ticks.tick() => shutdown.run_until_cancelled(reporter.turn()).await.unwrap_or(Ok(())),
+                // To its end: a lease that is taken after it was given up would keep the others waiting.
+                _ = ticks.tick() => reporter.turn().await,
             };
             if let Err(error) = done {
                 tracing::warn!(cause = error.cause(), "reports that endpoints are alive are in trouble");
