@@ -1,8 +1,8 @@
 //! The outbox, delivered: what marketplaces should know and do not know yet.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, panic::AssertUnwindSafe, time::Duration};
 
-use futures_util::{StreamExt, stream::FuturesUnordered};
+use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use tokio::time::timeout;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -28,7 +28,7 @@ const GRACE: Duration = Duration::from_secs(5);
 /// The longest wait before a marketplace that does not answer is told again.
 const MAX_WAIT: Duration = Duration::from_secs(300);
 /// When one that refuses is told again, for it may not have meant it.
-const AFTER_REFUSAL: Duration = Duration::from_secs(3600);
+const AFTER_REFUSAL: Duration = Duration::from_secs(900);
 
 impl Listings {
     /// Tells marketplaces what they should know, until `shutdown`. Any number of replicas may do so.
@@ -42,7 +42,15 @@ impl Listings {
             for listing in claimed {
                 busy.begin(listing.marketplace_id);
                 let inner = self.inner.clone();
-                running.push(tasks.spawn(async move { inner.carry_out(listing).await }));
+                running.push(tasks.spawn(async move {
+                    let marketplace = listing.marketplace_id;
+                    // Its place is free again, whatever happens.
+                    let carried = AssertUnwindSafe(inner.carry_out(listing)).catch_unwind().await;
+                    if carried.is_err() {
+                        tracing::error!(%marketplace, "telling a marketplace panicked");
+                    }
+                    marketplace
+                }));
             }
             if is_more && running.len() < AT_ONCE {
                 continue;
@@ -101,7 +109,7 @@ impl Inner {
     }
 
     /// Tells a marketplace of one listing, and records how it ended.
-    async fn carry_out(&self, listing: Listing) -> MarketplaceId {
+    async fn carry_out(&self, listing: Listing) {
         let told = match timeout(LIMIT, self.tell(&listing)).await {
             Ok(Ok(told)) => told,
             Ok(Err((trouble, marketplace))) => failed(&listing, &trouble, marketplace.as_ref()),
@@ -128,7 +136,6 @@ impl Inner {
             tracing::warn!(cause = error.cause(), "a marketplace is not forgotten");
         }
         self.told.send_modify(|count| *count += 1);
-        listing.marketplace_id
     }
 
     async fn tell(&self, listing: &Listing) -> Result<Told, (Trouble, Option<Marketplace>)> {

@@ -1,6 +1,6 @@
 //! What owners do with their accounts, and what is noted of them.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use sea_orm::{
     ActiveValue::Set,
@@ -17,6 +17,9 @@ use crate::{
     error::{Error, Resource},
     store::{Store, entities::marketplace, listings, now},
 };
+
+/// How long a marketplace that was disconnected is asked to forget endpoints.
+const MOURNING: Duration = Duration::from_secs(7 * 86_400);
 
 impl Store {
     /// A marketplace.
@@ -128,14 +131,15 @@ impl Store {
         .await
     }
 
-    /// Deletes the rows of disconnected marketplaces that have forgotten all endpoints, and says how many.
+    /// Deletes the rows of disconnected marketplaces that have forgotten all endpoints, and of those that
+    /// could not be made to for a week: no credential is kept for ever. Says how many.
     ///
     /// # Errors
     /// `StoreUnavailable`.
     pub async fn forget_marketplaces(&self) -> Result<u64, Error> {
-        let sql = "DELETE FROM marketplaces WHERE removed_at IS NOT NULL \
-                   AND NOT EXISTS (SELECT 1 FROM listings WHERE marketplace_id = marketplaces.id)";
-        let statement = self.statement(sql, []);
+        let sql = "DELETE FROM marketplaces WHERE removed_at < $1 OR (removed_at IS NOT NULL \
+                   AND NOT EXISTS (SELECT 1 FROM listings WHERE marketplace_id = marketplaces.id))";
+        let statement = self.statement(sql, [(now() - MOURNING).into()]);
         self.write(move |txn| Box::pin(async move { Ok(txn.execute_raw(statement).await?.rows_affected()) }))
             .await
     }
@@ -152,7 +156,10 @@ impl Store {
         url: String,
     ) -> Result<(), Error> {
         let known = self.marketplace(tenant, id).await?;
-        let told = update(id).col_expr(marketplace::Column::AnnouncedUrl, Expr::value(url));
+        // What the hub has said is of the account that was asked for it.
+        let told = update(id)
+            .filter(marketplace::Column::Username.eq(&known.username))
+            .col_expr(marketplace::Column::AnnouncedUrl, Expr::value(url));
         if known.satellite_id == satellite_id {
             return self.write(|txn| Box::pin(run(txn, told))).await;
         }
