@@ -212,16 +212,20 @@ async fn api(
     let plans = Plans::new(store.clone(), registries);
     let recorder = Recorder::start(store);
     let pipeline = Pipeline::new(config.pipeline.clone(), plans, recorder, queries, metrics.clone());
-    let settings = catalog::Settings {
-        multi_tenancy: config.identity.enable_multi_tenancy,
-        hub: config.hub.clone(),
-        public_url: config.public_url.clone(),
+    let parts = listing::Parts {
+        store: store.clone(),
+        hub: hub.clone(),
+        datasets: datasets.clone(),
+        models: models.clone(),
+        policies: policies.clone(),
+        tasks,
+        metrics: metrics.clone(),
     };
-    let types =
-        catalog::Types { datasets: datasets.clone(), models: models.clone(), policies: policies.clone() };
-    let catalog = Catalog::new(store.clone(), types, hub.clone(), settings);
-    let parts = listing::Parts { store: store.clone(), hub, datasets, models, policies, tasks };
     let listings = Listings::new(parts, listing_config(config));
+    let (multi_tenancy, types) =
+        (config.identity.enable_multi_tenancy, catalog::Types { datasets, models, policies });
+    let settings = catalog::Settings { multi_tenancy, hub: config.hub.clone() };
+    let catalog = Catalog::new(store.clone(), types, hub, listings.clone(), settings);
     let door = Door::new(identity, &config.grpc);
     Ok(Api { catalog, listings, pipeline, door, config: config.grpc.clone(), metrics })
 }

@@ -1,9 +1,6 @@
 //! Marketplaces: the owner's accounts on hubs, and where hubs find this space.
 
-use std::time::Duration;
-
 use secrecy::{ExposeSecret, SecretString};
-use uuid::Uuid;
 
 use super::{
     Catalog, Page, PageRequest,
@@ -17,9 +14,6 @@ use crate::{
     error::{Error, Resource, Rule, UpstreamError, Violation},
     hub::{HubError, Profile, Registered, Registration},
 };
-
-/// How long the one who tells a hub where this space is keeps others from doing so: longer than it takes.
-const ANNOUNCING: Duration = Duration::from_secs(30);
 
 /// An account to be made, as it was asked for: nothing is checked.
 pub struct RegistrationDraft {
@@ -183,9 +177,7 @@ impl Catalog {
     /// # Errors
     /// `StoreUnavailable`.
     pub async fn public_url(&self, tenant: &Tenant) -> Result<Option<String>, Error> {
-        let chosen = self.store.public_url(tenant.id).await?;
-        let configured = || rules::origin("public_url", &self.settings.public_url).ok();
-        Ok(chosen.or_else(configured))
+        self.listings.public_url(tenant.id).await
     }
 
     /// Says it, or, when it is empty, leaves it to the configuration. Returns what counts now.
@@ -236,33 +228,9 @@ impl Catalog {
             credential,
         };
         let stored = self.store.connect_marketplace(tenant.id, new).await?;
-        if let Err(error) = self.announce(tenant, &stored).await {
-            // Publishing will try again. What the hub says is for the owner alone.
-            tracing::warn!(reason = error.reason(), "a marketplace was not told where this space is");
-        }
-        self.detail(tenant, stored.id).await
-    }
-
-    /// Unless the hub knows it. One replica tells it: of two, newer hubs would know two spaces.
-    async fn announce(&self, tenant: &Tenant, marketplace: &Marketplace) -> Result<(), Error> {
-        let Some(url) = self.public_url(tenant).await? else { return Ok(()) };
-        let (lease, holder) = (format!("announce/{}", marketplace.id), Uuid::now_v7());
-        if self.store.acquire_lease(&lease, holder, ANNOUNCING).await?.is_none() {
-            return Ok(());
-        }
-        let told = self.tell_url(tenant, marketplace.id, url).await;
-        self.store.release_lease(&lease, holder).await?;
-        told
-    }
-
-    async fn tell_url(&self, tenant: &Tenant, id: MarketplaceId, url: String) -> Result<(), Error> {
-        // Somebody may have done it meanwhile.
-        let marketplace = self.store.marketplace(tenant.id, id).await?;
-        if marketplace.announced_url.as_ref() == Some(&url) {
-            return Ok(());
-        }
-        let satellite_id = self.hub.announce(&marketplace, &url).await?;
-        self.store.announced(tenant.id, id, satellite_id, url).await
+        let id = stored.id;
+        self.listings.introduce(tenant, stored).await;
+        self.detail(tenant, id).await
     }
 
     async fn detail(&self, tenant: &Tenant, id: MarketplaceId) -> Result<MarketplaceDetail, Error> {

@@ -25,6 +25,7 @@ use crate::{
     domain::schema::TypeSpec,
     error::Part,
     hub::{self, Hub},
+    listing::Listings,
     model::Models,
     policy::Policies,
     store::Store,
@@ -38,6 +39,7 @@ pub struct Catalog {
     models: Models,
     policies: Policies,
     hub: Hub,
+    listings: Listings,
     settings: Arc<Settings>,
 }
 
@@ -54,14 +56,12 @@ pub struct Types {
 pub struct Settings {
     pub multi_tenancy: bool,
     pub hub: hub::Config,
-    /// Where marketplaces' users reach this space, unless its owner says something else. Empty: nowhere.
-    pub public_url: String,
 }
 
 impl Catalog {
-    pub fn new(store: Store, types: Types, hub: Hub, settings: Settings) -> Self {
+    pub fn new(store: Store, types: Types, hub: Hub, listings: Listings, settings: Settings) -> Self {
         let Types { datasets, models, policies } = types;
-        Self { store, datasets, models, policies, hub, settings: Arc::new(settings) }
+        Self { store, datasets, models, policies, hub, listings, settings: Arc::new(settings) }
     }
 
     fn specs(&self, part: Part) -> Box<dyn Iterator<Item = &TypeSpec> + Send + '_> {

@@ -8,14 +8,15 @@ use serde_json::json;
 use syft_endpoints::{
     error::Cause,
     proto::{
-        ConnectMarketplaceRequest, DeleteMarketplaceRequest, GetPublicUrlRequest, ListMarketplacesRequest,
-        Marketplace, RegisterMarketplaceRequest, SetPublicUrlRequest, VerifyOtpRequest,
+        ConnectMarketplaceRequest, DeleteMarketplaceRequest, GetPublicUrlRequest, Marketplace,
+        RegisterMarketplaceRequest, SetPublicUrlRequest, VerifyOtpRequest,
     },
 };
 use time::OffsetDateTime;
 
 use super::{
     client::ClientArgs,
+    named,
     output::{failure, plain},
     secret,
 };
@@ -224,18 +225,7 @@ impl Remove {
 
 impl List {
     pub(super) async fn run(self) -> Result<ExitCode, Cause> {
-        let mut marketplaces = self.client.connect().await?.marketplaces();
-        let (mut all, mut page_token) = (Vec::new(), String::new());
-        loop {
-            let page =
-                marketplaces.list_marketplaces(ListMarketplacesRequest { page_size: 1000, page_token });
-            let page = page.await.map_err(|status| failure(&status))?.into_inner();
-            all.extend(page.marketplaces);
-            page_token = page.next_page_token;
-            if page_token.is_empty() {
-                break;
-            }
-        }
+        let all = named::all(&self.client.connect().await?).await?;
         if self.json {
             for one in &all {
                 say!("{}", as_json(one))?;

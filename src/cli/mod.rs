@@ -15,10 +15,13 @@ mod demo;
 mod ingest;
 mod key;
 mod marketplace;
+mod named;
 mod output;
+mod publish;
 mod query;
 mod secret;
 mod serve;
+mod sync;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -60,6 +63,12 @@ enum Command {
     Marketplaces(marketplace::List),
     /// Show the URL at which marketplaces' users reach this space, or set it
     PublicUrl(marketplace::PublicUrl),
+    /// List an endpoint on marketplaces, or tell them what it is like now
+    Publish(publish::Publish),
+    /// Take an endpoint off marketplaces; it answers queries as before
+    Unpublish(publish::Unpublish),
+    /// Bring marketplaces in line with this space
+    Sync(sync::Sync),
     /// Bring the database's schema up to date and exit
     Migrate(serve::Migrate),
     /// Ask a running server whether it is healthy; the exit status says so
@@ -114,6 +123,9 @@ impl Command {
             Self::Marketplace(marketplace) => marketplace.run().await,
             Self::Marketplaces(list) => list.run().await,
             Self::PublicUrl(public_url) => public_url.run().await,
+            Self::Publish(publish) => publish.run().await,
+            Self::Unpublish(unpublish) => unpublish.run().await,
+            Self::Sync(sync) => sync.run().await,
             Self::Migrate(migrate) => migrate.run().await,
             Self::Check(check) => check.run().await,
         }

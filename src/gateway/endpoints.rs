@@ -1,6 +1,6 @@
-//! `/endpoints`: what owners do with them. Asking them is in `query`.
+//! `/endpoints`: what owners do with them. Asking them is in `query`, marketplaces are in `publishing`.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, mem::take};
 
 use http::Method;
 use prost_types::FieldMask;
@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::{
     body::Violation,
     problem::Problem,
+    publishing::Listing,
     resources::{Done, datasets, endpoints, joined, models, moment, object, split},
     route::{Call, Route},
 };
@@ -90,20 +91,6 @@ struct UpdateEndpointRequest {
     published: Option<bool>,
 }
 
-#[derive(Deserialize, JsonSchema)]
-struct SlugAvailabilityRequest {
-    slug: String,
-}
-
-/// Whether a slug is free.
-#[derive(Serialize, JsonSchema)]
-struct SlugAvailabilityResponse {
-    slug: String,
-    local_available: bool,
-    /// Not asked.
-    marketplaces: Option<Vec<Value>>,
-}
-
 /// What every view of an endpoint shows.
 #[derive(Serialize, JsonSchema)]
 struct EndpointResponse {
@@ -136,6 +123,10 @@ struct EndpointDetailResponse {
     model: Option<AttachedModel>,
     dataset: Option<AttachedDataset>,
     policies: Vec<AttachedPolicy>,
+    /// Ids of the marketplaces that list it.
+    published_to: Vec<String>,
+    /// How things stand with each marketplace that lists it or is to list it.
+    listings: Vec<Listing>,
 }
 
 /// An endpoint in a list.
@@ -188,8 +179,6 @@ pub(super) fn routes() -> Vec<Route> {
             .creates()
             .fails(&[400, 404, 409]),
         Route::new(Method::GET, "/api/v1/endpoints/", list).says("Lists all endpoints, oldest first"),
-        Route::reading(Method::POST, "/api/v1/endpoints/validate-slug", validate_slug)
-            .says("Says whether a slug is free"),
         Route::new(Method::GET, "/api/v1/endpoints/{slug}", get)
             .says("Shows an endpoint and what is attached to it")
             .fails(&[404]),
@@ -242,20 +231,6 @@ async fn list(call: Call) -> Result<Vec<EndpointListItem>, Problem> {
     endpoints(&call, item).await
 }
 
-async fn validate_slug(
-    call: Call,
-    asked: SlugAvailabilityRequest,
-) -> Result<SlugAvailabilityResponse, Problem> {
-    let request = call.asks(proto::GetEndpointRequest { slug: asked.slug.clone() });
-    // The slug is taken as it is: what could not be one is free, and no endpoint has it.
-    let local_available = match call.gateway.endpoints().get_endpoint(request).await {
-        Ok(_) => false,
-        Err(status) if matches!(status.code(), tonic::Code::NotFound | tonic::Code::InvalidArgument) => true,
-        Err(status) => return Err(status.into()),
-    };
-    Ok(SlugAvailabilityResponse { slug: asked.slug, local_available, marketplaces: None })
-}
-
 async fn get(call: Call) -> Result<EndpointDetailResponse, Problem> {
     detail(&call, call.param("slug")).await
 }
@@ -299,11 +274,15 @@ async fn delete(call: Call) -> Result<Done, Problem> {
 async fn detail(call: &Call, slug: String) -> Result<EndpointDetailResponse, Problem> {
     let request = call.asks(proto::GetEndpointRequest { slug });
     let found = call.gateway.endpoints().get_endpoint(request).await?.into_inner();
+    let mut endpoint = found.endpoint.unwrap_or_default();
+    let (published_to, listings) = (take(&mut endpoint.published_to), take(&mut endpoint.listings));
     Ok(EndpointDetailResponse {
-        endpoint: found.endpoint.unwrap_or_default().into(),
+        endpoint: endpoint.into(),
         model: found.model.map(Into::into),
         dataset: found.dataset.map(Into::into),
         policies: found.policies.into_iter().map(Into::into).collect(),
+        published_to,
+        listings: listings.into_iter().map(Into::into).collect(),
     })
 }
 

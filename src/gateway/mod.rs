@@ -14,11 +14,14 @@ mod marketplaces;
 mod openapi;
 mod policies;
 mod problem;
+mod publishing;
 mod query;
 mod resources;
 mod route;
 mod settings;
 mod tenants;
+
+use std::collections::HashSet;
 
 use axum::{
     Router,
@@ -45,6 +48,9 @@ use route::Route;
 
 /// Where every resource is.
 const BASE: &str = "/api/v1";
+
+/// Parameters of a path, by name.
+type Params = Vec<(String, String)>;
 
 /// The service's RPCs, without a socket.
 pub type Rpcs = BoxCloneSyncService<http::Request<Body>, Response<Body>, std::convert::Infallible>;
@@ -89,20 +95,22 @@ impl Gateway {
 
     /// Serves every route. Requests must have been let in, by what [`needs`] says.
     pub fn router(self) -> Router {
-        let mut router = Router::new();
-        for route in routes() {
-            let served = self.clone().served(&route);
-            router = router.route(route.path, served.clone());
-            if let Some(other) = other_form(route.path) {
+        let (mut router, routes) = (Router::new(), routes());
+        let whole = routes.iter().map(|route| (route.path, route, Vec::new()));
+        for (path, route, named) in whole.chain(hidden(&routes)) {
+            let served = self.clone().served(route, named);
+            router = router.route(path, served.clone());
+            if let Some(other) = other_form(path) {
                 router = router.route(&other, served);
             }
         }
         let not_found = || refused(StatusCode::NOT_FOUND, "Not Found");
         let not_allowed = || refused(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed");
-        docs::routes(router, &routes()).fallback(not_found).method_not_allowed_fallback(not_allowed)
+        docs::routes(router, &routes).fallback(not_found).method_not_allowed_fallback(not_allowed)
     }
 
-    fn served(self, route: &Route) -> MethodRouter {
+    /// `named` are parameters that the path does not show.
+    fn served(self, route: &Route, named: Params) -> MethodRouter {
         // A method that axum does not know is never allowed; a test sees that no route has one.
         let Ok(filter) = MethodFilter::try_from(route.method.clone()) else { return MethodRouter::new() };
         let route = route.clone();
@@ -111,8 +119,8 @@ impl Gateway {
             move |params: Result<RawPathParams, RawPathParamsRejection>, request: Request| async move {
                 // Nothing has a name that is no text, or none.
                 let Ok(params) = params else { return refused(StatusCode::NOT_FOUND, "Not Found").await };
-                let params: Vec<(String, String)> =
-                    params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+                let params = params.iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+                let params: Params = params.chain(named).collect();
                 if params.iter().any(|(_, value)| value.is_empty()) {
                     return refused(StatusCode::NOT_FOUND, "Not Found").await;
                 }
@@ -141,6 +149,7 @@ pub fn needs(method: &Method, path: &str) -> Option<Access> {
 fn routes() -> Vec<Route> {
     let parts = [
         endpoints::routes(),
+        publishing::routes(),
         query::routes(),
         attachments::dataset_routes(),
         attachments::model_routes(),
@@ -152,6 +161,42 @@ fn routes() -> Vec<Route> {
         health::routes(),
     ];
     parts.into_iter().flatten().collect()
+}
+
+/// Routes that a fixed path keeps requests from, each with that path and what it makes of the parameters: an
+/// endpoint may be called `sync`.
+fn hidden(routes: &[Route]) -> impl Iterator<Item = (&'static str, &Route, Params)> {
+    let served: HashSet<(&Method, &str)> =
+        routes.iter().map(|route| (&route.method, bare(route.path))).collect();
+    let mut fixed: Vec<&'static str> =
+        routes.iter().map(|route| route.path).filter(|path| !path.contains('{')).collect();
+    fixed.sort_unstable();
+    fixed.dedup();
+    let pairs = fixed.into_iter().flat_map(|path| routes.iter().map(move |route| (path, route)));
+    pairs.filter_map(move |(path, route)| {
+        let params = params(route.path, path).filter(|params| !params.is_empty())?;
+        (!served.contains(&(&route.method, bare(path)))).then_some((path, route, params))
+    })
+}
+
+/// What a path makes of the parameters of another, if it is one of that form.
+fn params(form: &str, path: &str) -> Option<Params> {
+    let (mut form, mut path, mut params) = (bare(form).split('/'), bare(path).split('/'), Params::new());
+    loop {
+        match (form.next(), path.next()) {
+            (None, None) => return Some(params),
+            (Some(wanted), Some(part)) if wanted == part => {}
+            (Some(wanted), Some(part)) => {
+                let name = wanted.strip_prefix('{')?.strip_suffix('}')?;
+                params.push((name.to_owned(), part.to_owned()));
+            }
+            _ => return None,
+        }
+    }
+}
+
+fn bare(path: &str) -> &str {
+    path.trim_end_matches('/')
 }
 
 /// The same path with a slash at its end, or without: both are answered directly.

@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::future;
+use futures_util::{StreamExt, TryStreamExt, future, stream};
 use moka::future::Cache;
 use tokio::time::timeout;
 
@@ -17,6 +17,8 @@ use crate::{
 
 /// How long a check may take; what is slower is not alive.
 const LIMIT: Duration = Duration::from_secs(5);
+/// Endpoints that are checked at once.
+const AT_ONCE: usize = 64;
 /// Datasets and models remembered at most.
 const CAPACITY: u64 = 100_000;
 
@@ -51,6 +53,19 @@ impl Health {
         let checks =
             parts.into_iter().filter_map(|(part, id)| Some(self.is_part_alive(tenant.id, part, id?)));
         Ok(future::try_join_all(checks).await?.into_iter().all(|alive| alive))
+    }
+
+    /// The same of many, in their order.
+    ///
+    /// # Errors
+    /// `StoreUnavailable`.
+    pub(super) async fn are_alive(
+        &self,
+        tenant: &Tenant,
+        endpoints: Vec<Endpoint>,
+    ) -> Result<Vec<bool>, Error> {
+        let check = |endpoint: Endpoint| async move { self.is_alive(tenant, &endpoint).await };
+        stream::iter(endpoints).map(check).buffered(AT_ONCE).try_collect().await
     }
 
     async fn is_part_alive(&self, tenant: TenantId, part: Part, id: AttachmentId) -> Result<bool, Error> {

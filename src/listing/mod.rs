@@ -17,7 +17,7 @@ mod sync;
 use std::{sync::Arc, time::Duration};
 
 use tokio::sync::watch;
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
 pub use publish::{Availability, Chosen, Outcome, marketplace_ids};
@@ -31,6 +31,7 @@ use crate::{
     model::Models,
     policy::Policies,
     store::{Store, StoredPlan},
+    telemetry::Metrics,
 };
 use health::Health;
 
@@ -67,6 +68,7 @@ pub struct Parts {
     pub policies: Policies,
     /// Runs what a caller that goes away does not end.
     pub tasks: TaskTracker,
+    pub metrics: Metrics,
 }
 
 /// Knows what marketplaces should list, and tells them. Clones share everything.
@@ -85,6 +87,9 @@ struct Inner {
     holder: Uuid,
     /// Changes whenever a marketplace was told something here.
     told: watch::Sender<u64>,
+    /// From now on another replica says what is alive, or nothing is.
+    stopping: CancellationToken,
+    metrics: Metrics,
     /// What a caller that goes away does not end.
     tasks: TaskTracker,
 }
@@ -96,15 +101,36 @@ enum Trouble {
     Limits(Vec<Violation>),
     /// Nobody knows where this space is.
     NoPublicUrl,
+    /// The space has left it.
+    Inactive,
     Store(Error),
 }
 
 impl Listings {
     pub fn new(parts: Parts, config: Config) -> Self {
-        let Parts { store, hub, datasets, models, policies, tasks } = parts;
+        let Parts { store, hub, datasets, models, policies, tasks, metrics } = parts;
         let health = Health::new(store.clone(), datasets, models, config.report_interval);
-        let (holder, told) = (Uuid::now_v7(), watch::Sender::new(0));
-        Self { inner: Arc::new(Inner { store, hub, policies, health, config, holder, told, tasks }) }
+        let inner = Inner {
+            store,
+            hub,
+            policies,
+            health,
+            config,
+            holder: Uuid::now_v7(),
+            told: watch::Sender::new(0),
+            stopping: CancellationToken::new(),
+            metrics,
+            tasks,
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Where marketplaces' users reach the space; `None` when nobody has said.
+    ///
+    /// # Errors
+    /// `StoreUnavailable`.
+    pub async fn public_url(&self, tenant: TenantId) -> Result<Option<String>, Error> {
+        self.inner.public_url(tenant).await
     }
 }
 
@@ -116,10 +142,15 @@ impl Inner {
     }
 
     /// Where marketplaces' users reach the space.
-    async fn public_url(&self, tenant: TenantId) -> Result<String, Trouble> {
-        let url = self.store.public_url(tenant).await?.unwrap_or_else(|| self.config.public_url.clone());
-        // A configured one may be written in other ways than that which is compared.
-        rules::origin("public_url", &url).map_err(|_| Trouble::NoPublicUrl)
+    async fn url(&self, tenant: TenantId) -> Result<String, Trouble> {
+        self.public_url(tenant).await?.ok_or(Trouble::NoPublicUrl)
+    }
+
+    async fn public_url(&self, tenant: TenantId) -> Result<Option<String>, Error> {
+        let chosen = self.store.public_url(tenant).await?;
+        // In the one spelling that is compared.
+        let configured = || rules::origin("public_url", &self.config.public_url).ok();
+        Ok(chosen.or_else(configured))
     }
 
     /// For how long marketplaces believe a report, in seconds.
@@ -142,6 +173,7 @@ impl Trouble {
                 format!("Cannot be published: {}", words.collect::<Vec<_>>().join("; "))
             }
             Self::NoPublicUrl => "Set this space's public URL before publishing".to_owned(),
+            Self::Inactive => "Marketplace is not active".to_owned(),
             Self::Store(error) => error.to_string(),
         }
     }

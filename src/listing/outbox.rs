@@ -1,8 +1,8 @@
 //! The outbox, delivered: what marketplaces should know and do not know yet.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, panic::AssertUnwindSafe, time::Duration};
 
-use futures_util::{StreamExt, stream::FuturesUnordered};
+use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use tokio::time::timeout;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -12,6 +12,7 @@ use crate::{
     error::{Error, UpstreamError},
     hub::Liveness,
     store::Told,
+    telemetry::metrics,
 };
 
 /// Listings that are told at once.
@@ -27,7 +28,7 @@ const GRACE: Duration = Duration::from_secs(5);
 /// The longest wait before a marketplace that does not answer is told again.
 const MAX_WAIT: Duration = Duration::from_secs(300);
 /// When one that refuses is told again, for it may not have meant it.
-const AFTER_REFUSAL: Duration = Duration::from_secs(3600);
+const AFTER_REFUSAL: Duration = Duration::from_secs(900);
 
 impl Listings {
     /// Tells marketplaces what they should know, until `shutdown`. Any number of replicas may do so.
@@ -41,7 +42,15 @@ impl Listings {
             for listing in claimed {
                 busy.begin(listing.marketplace_id);
                 let inner = self.inner.clone();
-                running.push(tasks.spawn(async move { inner.carry_out(listing).await }));
+                running.push(tasks.spawn(async move {
+                    let marketplace = listing.marketplace_id;
+                    // Its place is free again, whatever happens.
+                    let carried = AssertUnwindSafe(inner.carry_out(listing)).catch_unwind().await;
+                    if carried.is_err() {
+                        tracing::error!(%marketplace, "telling a marketplace panicked");
+                    }
+                    marketplace
+                }));
             }
             if is_more && running.len() < AT_ONCE {
                 continue;
@@ -100,7 +109,7 @@ impl Inner {
     }
 
     /// Tells a marketplace of one listing, and records how it ended.
-    async fn carry_out(&self, listing: Listing) -> MarketplaceId {
+    async fn carry_out(&self, listing: Listing) {
         let told = match timeout(LIMIT, self.tell(&listing)).await {
             Ok(Ok(told)) => told,
             Ok(Err((trouble, marketplace))) => failed(&listing, &trouble, marketplace.as_ref()),
@@ -109,7 +118,13 @@ impl Inner {
                 failed(&listing, &late.into(), None)
             }
         };
-        if let Told::Later { .. } | Told::Refused { .. } = told {
+        let outcome = match told {
+            Told::Listed { .. } | Told::Gone => "told",
+            Told::Later { .. } => "later",
+            Told::Refused { .. } => "refused",
+        };
+        self.metrics.marketplace_calls.get_or_create(&metrics::Told { what: "listing", outcome }).inc();
+        if outcome != "told" {
             let (slug, marketplace) = (&listing.slug, listing.marketplace_id);
             tracing::warn!(slug, %marketplace, "a marketplace could not be told of an endpoint");
         }
@@ -121,14 +136,14 @@ impl Inner {
             tracing::warn!(cause = error.cause(), "a marketplace is not forgotten");
         }
         self.told.send_modify(|count| *count += 1);
-        listing.marketplace_id
     }
 
     async fn tell(&self, listing: &Listing) -> Result<Told, (Trouble, Option<Marketplace>)> {
         let marketplace = self.store.marketplace_of(listing).await.map_err(|e| (e.into(), None))?;
-        let told = match listing.is_removal {
-            true => self.tell_removal(listing, &marketplace).await,
-            false => self.tell_endpoint(listing, marketplace.clone()).await,
+        let told = match (listing.is_removal, marketplace.is_active) {
+            (true, _) => self.tell_removal(listing, &marketplace).await,
+            (false, true) => self.tell_endpoint(listing, marketplace.clone()).await,
+            (false, false) => Err(Trouble::Inactive),
         };
         told.map_err(|trouble| (trouble, Some(marketplace)))
     }
@@ -143,14 +158,14 @@ impl Inner {
         let tenant = self.store.tenant_by_id(listing.tenant_id).await?;
         let plan = self.store.plan(tenant.id, &listing.slug).await?;
         let publication = self.publication(&tenant, &plan)?;
-        let url = self.public_url(tenant.id).await?;
+        let url = self.url(tenant.id).await?;
         let marketplace = self.announce(tenant.id, marketplace, &url).await?;
         self.hub.publish(&marketplace, &publication).await?;
         // It is listed: whatever happens now, the reports will tell.
         let alive = self.health.is_alive(&tenant, &plan.endpoint).await?;
         let liveness = [Liveness { slug: listing.slug.clone(), healthy: alive }];
-        let reported = self.hub.report(&marketplace, &url, &liveness, self.ttl_s()).await;
-        Ok(Told::Listed { alive: reported.is_ok().then_some(alive) })
+        let is_reported = self.report_now(&marketplace, &url, &liveness).await;
+        Ok(Told::Listed { alive: is_reported.then_some(alive) })
     }
 }
 
@@ -159,7 +174,9 @@ fn failed(listing: &Listing, trouble: &Trouble, marketplace: Option<&Marketplace
     match trouble {
         Trouble::Hub(fault) if fault.is_final() => Told::Refused { error, after: Some(AFTER_REFUSAL) },
         Trouble::Hub(fault) => Told::Later { error, after: wait(listing, fault.retry_after()) },
-        Trouble::Limits(_) | Trouble::NoPublicUrl => Told::Refused { error, after: None },
+        // It may come with the configuration, of which nobody hears.
+        Trouble::NoPublicUrl => Told::Refused { error, after: Some(AFTER_REFUSAL) },
+        Trouble::Limits(_) | Trouble::Inactive => Told::Refused { error, after: None },
         // Deleted a moment ago: what is wanted now says so.
         Trouble::Store(Error::EndpointNotFound(_)) => Told::Refused { error, after: None },
         Trouble::Store(_) => Told::Later { error, after: wait(listing, None) },

@@ -51,7 +51,7 @@ impl Listings {
         let marketplaces = self.chosen(tenant, on).await?;
         let stopper = match self.inner.publication(tenant, &plan) {
             Err(trouble) => Some(trouble),
-            Ok(_) => self.inner.public_url(tenant.id).await.err(),
+            Ok(_) => self.inner.url(tenant.id).await.err(),
         };
         let stopper = match stopper {
             Some(Trouble::Store(error)) => return Err(error),
@@ -214,7 +214,7 @@ fn refused_by(marketplace: Marketplace, why: Option<String>) -> Outcome {
 /// Why nothing can be told a marketplace.
 pub(super) fn unusable(marketplace: &Marketplace) -> Option<String> {
     if !marketplace.is_active {
-        return Some("Marketplace is not active".to_owned());
+        return Some(Trouble::Inactive.words(None));
     }
     marketplace.credential.is_none().then(|| "Marketplace credentials not configured".to_owned())
 }

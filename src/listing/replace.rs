@@ -8,21 +8,31 @@ use uuid::Uuid;
 
 use super::{Inner, Listings, Synced, Trouble, sync::failed};
 use crate::{
-    domain::{Listing, Marketplace, Tenant},
-    error::UpstreamError,
+    domain::{Listing, Marketplace, Tenant, rules::violation},
+    error::{Error, Rule, UpstreamError, Violation},
     hub::{Liveness, Publication},
     store::Told,
 };
 
-/// How long it may take: less than a claim holds.
-const LIMIT: Duration = Duration::from_secs(50);
+/// How long it may take before it is sent: a claim holds for as long as two calls of a hub longer.
+const LIMIT: Duration = Duration::from_secs(40);
 /// How often it is looked whether what others tell the marketplace has ended.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// What an account is to list.
 struct Everything {
-    wanted: Vec<(Listing, Publication, bool)>,
+    marketplace: Marketplace,
+    /// Where the space is.
+    url: String,
+    wanted: Vec<Wanted>,
     unwanted: Vec<Listing>,
+}
+
+/// One of them.
+struct Wanted {
+    listing: Listing,
+    publication: Publication,
+    alive: bool,
 }
 
 impl Listings {
@@ -35,90 +45,94 @@ impl Listings {
         let (inner, tenant, marketplace) = (self.inner.clone(), tenant.clone(), marketplace.clone());
         let replaced = self.inner.tasks.spawn(async move {
             let (holder, late) = (Uuid::now_v7(), UpstreamError::unavailable("it did not answer in time"));
-            let replaced = timeout(LIMIT, inner.replace(&tenant, &marketplace, holder)).await;
-            // What was not settled is told one by one.
+            let replaced = match timeout(LIMIT, inner.everything(&tenant, marketplace, holder)).await {
+                Ok(Ok(all)) => inner.replace(all, holder).await,
+                Ok(Err(trouble)) => Err(trouble),
+                Err(_) => Err(late.into()),
+            };
             inner.store.release_listings(holder).await?;
-            replaced.unwrap_or_else(|_| Err(late.into()))
+            replaced
         });
-        replaced.await.map_err(crate::error::Error::internal)?
+        replaced.await.map_err(Error::internal)?
     }
 }
 
 impl Inner {
-    async fn replace(
+    /// Claims all that concerns a marketplace, and tells it where the space is.
+    async fn everything(
         &self,
         tenant: &Tenant,
-        marketplace: &Marketplace,
+        marketplace: Marketplace,
         holder: Uuid,
-    ) -> Result<Synced, Trouble> {
+    ) -> Result<Everything, Trouble> {
         let claimed = loop {
             match self.store.claim_marketplace(tenant.id, marketplace.id, holder).await? {
                 Some(claimed) => break claimed,
                 None => tokio::time::sleep(LOOK).await,
             }
         };
-        let all = self.everything(tenant, claimed).await?;
-        let (count, limit) = (all.wanted.len(), self.config.max_sync_endpoints);
+        let (unwanted, wanted): (Vec<_>, Vec<_>) =
+            claimed.into_iter().partition(|listing| listing.is_removal);
+        let wanted = self.wanted(tenant, wanted).await?;
+        let url = self.url(tenant.id).await?;
+        let marketplace = self.announce(tenant.id, marketplace, &url).await?;
+        Ok(Everything { marketplace, url, wanted, unwanted })
+    }
+
+    async fn wanted(&self, tenant: &Tenant, listings: Vec<Listing>) -> Result<Vec<Wanted>, Trouble> {
+        let (count, limit) = (listings.len(), self.config.max_sync_endpoints);
         if count > limit {
-            let words = format!("{count} endpoints are more than the {limit} that one call replaces");
-            return Ok(failed(marketplace, words));
+            let message = format!("are {count}, and one call replaces {limit} at most");
+            return Err(Trouble::Limits(vec![violation("endpoints", Rule::TooLong(limit), message)]));
         }
-        let is_reported = self.tell_everything(tenant, marketplace.clone(), &all).await?;
-        for (listing, _, alive) in &all.wanted {
+        let (mut publications, mut endpoints, mut violations) = (Vec::new(), Vec::new(), Vec::new());
+        for listing in &listings {
+            let plan = self.store.plan(tenant.id, &listing.slug).await?;
+            match self.publication(tenant, &plan) {
+                Ok(publication) => publications.push(publication),
+                Err(Trouble::Limits(found)) => {
+                    let named = |one: Violation| Violation {
+                        field: format!("{}: {}", listing.slug, one.field),
+                        ..one
+                    };
+                    violations.extend(found.into_iter().map(named));
+                }
+                Err(trouble) => return Err(trouble),
+            }
+            endpoints.push(plan.endpoint);
+        }
+        if !violations.is_empty() {
+            return Err(Trouble::Limits(violations));
+        }
+        let alive = self.health.are_alive(tenant, endpoints).await?;
+        let all = listings.into_iter().zip(publications).zip(alive);
+        Ok(all.map(|((listing, publication), alive)| Wanted { listing, publication, alive }).collect())
+    }
+
+    async fn replace(&self, all: Everything, holder: Uuid) -> Result<Synced, Trouble> {
+        let is_reported = self.tell_everything(&all, holder).await?;
+        for Wanted { listing, alive, .. } in &all.wanted {
             let told = Told::Listed { alive: is_reported.then_some(*alive) };
             self.store.settle_listing(holder, listing, told).await?;
         }
         for listing in &all.unwanted {
             self.store.settle_listing(holder, listing, Told::Gone).await?;
         }
-        let slugs: Vec<String> = all.wanted.iter().map(|(listing, ..)| listing.slug.clone()).collect();
+        let slugs: Vec<String> = all.wanted.iter().map(|one| one.listing.slug.clone()).collect();
         let removed = all.unwanted.iter().map(|listing| listing.slug.clone()).collect();
-        Ok(Synced {
-            published: slugs.clone(),
-            slugs,
-            removed,
-            error: None,
-            ..failed(marketplace, String::new())
-        })
+        let nothing = failed(&all.marketplace, String::new());
+        Ok(Synced { published: slugs.clone(), slugs, removed, error: None, ..nothing })
     }
 
     /// Says whether the hub knows which of them are alive: it forgets that when everything is replaced.
-    async fn tell_everything(
-        &self,
-        tenant: &Tenant,
-        marketplace: Marketplace,
-        all: &Everything,
-    ) -> Result<bool, Trouble> {
-        let url = self.public_url(tenant.id).await?;
-        let marketplace = self.announce(tenant.id, marketplace, &url).await?;
-        let publications: Vec<Publication> = all.wanted.iter().map(|(_, new, _)| new.clone()).collect();
-        self.hub.replace_all(&marketplace, &publications).await?;
-        let alive = |(listing, _, healthy): &(Listing, Publication, bool)| Liveness {
-            slug: listing.slug.clone(),
-            healthy: *healthy,
-        };
-        let alive: Vec<Liveness> = all.wanted.iter().map(alive).collect();
-        Ok(alive.is_empty() || self.hub.report(&marketplace, &url, &alive, self.ttl_s()).await.is_ok())
-    }
-
-    async fn everything(&self, tenant: &Tenant, claimed: Vec<Listing>) -> Result<Everything, Trouble> {
-        let (unwanted, rest) = claimed.into_iter().partition(|listing| listing.is_removal);
-        let mut all = Everything { wanted: Vec::new(), unwanted };
-        let mut violations = Vec::new();
-        for listing in rest {
-            let plan = self.store.plan(tenant.id, &listing.slug).await?;
-            let alive = self.health.is_alive(tenant, &plan.endpoint).await?;
-            match self.publication(tenant, &plan) {
-                Ok(publication) => all.wanted.push((listing, publication, alive)),
-                Err(Trouble::Limits(found)) => {
-                    violations.extend(found.into_iter().map(|mut one| {
-                        one.field = format!("{}: {}", listing.slug, one.field);
-                        one
-                    }));
-                }
-                Err(trouble) => return Err(trouble),
-            }
-        }
-        if violations.is_empty() { Ok(all) } else { Err(Trouble::Limits(violations)) }
+    async fn tell_everything(&self, all: &Everything, holder: Uuid) -> Result<bool, Trouble> {
+        let publications: Vec<Publication> = all.wanted.iter().map(|one| one.publication.clone()).collect();
+        let replaced = self.hub.replace_all(&all.marketplace, &publications).await;
+        // What has been published meanwhile may have been replaced too, also by a call that failed.
+        self.store.tell_others_again(all.marketplace.id, holder).await?;
+        replaced?;
+        let liveness = |one: &Wanted| Liveness { slug: one.listing.slug.clone(), healthy: one.alive };
+        let liveness: Vec<Liveness> = all.wanted.iter().map(liveness).collect();
+        Ok(self.report_now(&all.marketplace, &all.url, &liveness).await)
     }
 }

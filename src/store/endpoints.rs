@@ -2,7 +2,7 @@
 
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter,
-    QueryOrder, QuerySelect, Select,
+    QueryOrder, QuerySelect, Select, sea_query::LockType,
 };
 use uuid::Uuid;
 
@@ -110,8 +110,8 @@ impl Store {
         self.change(move |txn| {
             Box::pin(async move {
                 let id = find(txn, tenant, &slug).await?.id;
-                forget_rates(txn, id).await?;
                 listings::endpoint_deleted(txn, id).await?;
+                forget_rates(txn, id).await?;
                 endpoint::Entity::delete_by_id(id).exec(txn).await?;
                 Ok(())
             })
@@ -143,6 +143,13 @@ pub(super) async fn find(
         false => None,
     };
     found.ok_or_else(|| Error::EndpointNotFound(slug.to_owned()))
+}
+
+/// Takes the endpoint's row lock until the transaction ends: who changes it and who wants it listed see what
+/// the other has done. Says whether it is still there.
+pub(super) async fn lock(txn: &DatabaseTransaction, endpoint: Uuid) -> Result<bool, Error> {
+    let find = endpoint::Entity::find_by_id(endpoint).lock(LockType::NoKeyUpdate);
+    Ok(find.one(txn).await?.is_some())
 }
 
 /// The endpoint that a caller names.

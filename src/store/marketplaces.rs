@@ -2,6 +2,8 @@
 
 mod accounts;
 
+pub(super) use accounts::keep;
+
 use sea_orm::{
     ActiveValue::Set,
     ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder,
@@ -15,7 +17,7 @@ use uuid::Uuid;
 use super::{
     Store, attachments,
     entities::{Texts, marketplace, tenant},
-    now,
+    listings, now,
     seal::Owner,
 };
 use crate::{
@@ -145,9 +147,8 @@ impl Store {
         if found.username != new.username {
             forget_listings(txn, found.id).await?;
         }
-        let again = "UPDATE listings SET state = 'pending', revision = revision + 1, attempts = 0, due_at = 0 \
-                     WHERE marketplace_id = $1 AND state <> 'published'";
-        listings(txn, again, found.id).await?;
+        let untold = "marketplace_id = $1 AND state <> 'published'";
+        listings::again(txn, untold, [found.id.into()]).await?;
         Ok(marketplace::Entity::update(self.changed(tenant, found, new, rank)?).exec(txn).await?)
     }
 
@@ -281,15 +282,10 @@ async fn forget_listings(txn: &DatabaseTransaction, marketplace: Uuid) -> Result
          reported_at = NULL, healthy = FALSE WHERE marketplace_id = $1",
     ];
     for sql in forget {
-        listings(txn, sql, marketplace).await?;
+        let values = [marketplace.into()];
+        txn.execute_raw(Statement::from_sql_and_values(txn.get_database_backend(), sql, values)).await?;
     }
     Ok(())
-}
-
-/// Changes the listings of a marketplace, and says how many there were.
-async fn listings(txn: &DatabaseTransaction, sql: &str, marketplace: Uuid) -> Result<u64, Error> {
-    let statement = Statement::from_sql_and_values(txn.get_database_backend(), sql, [marketplace.into()]);
-    Ok(txn.execute_raw(statement).await?.rows_affected())
 }
 
 /// What the configuration names no longer.

@@ -128,12 +128,14 @@ impl Store {
         let store = self.clone();
         self.change(move |txn| {
             Box::pin(async move {
-                let found = policies_of(tenant).filter(policy::Column::Id.eq(id.0)).lock_exclusive();
-                let stored = found.one(txn).await?;
-                let stored = stored.ok_or_else(|| Error::NotFound(Resource::Policy, id.to_string()))?;
+                let find = policies_of(tenant).filter(policy::Column::Id.eq(id.0));
+                let gone = || Error::NotFound(Resource::Policy, id.to_string());
+                let endpoint = find.clone().one(txn).await?.ok_or_else(gone)?.endpoint_id;
+                // Locks the endpoint first, as whoever deletes it does.
+                listings::endpoint_changed(txn, endpoint).await?;
+                let stored = find.lock_exclusive().one(txn).await?.ok_or_else(gone)?;
                 let mut row =
                     policy::ActiveModel { id: Set(id.0), updated_at: Set(now()), ..Default::default() };
-                listings::endpoint_changed(txn, stored.endpoint_id).await?;
                 let taken = change.name.clone().unwrap_or_default();
                 if let Some(name) = change.name {
                     row.name = Set(name);

@@ -1,12 +1,12 @@
 //! Tenants.
 
 use sea_orm::{
-    ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel,
-    QueryFilter, QueryOrder, QuerySelect, sea_query::LockType,
+    ActiveModelTrait, ActiveValue::Set, ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder,
+    QuerySelect, sea_query::LockType,
 };
 use uuid::Uuid;
 
-use super::{Store, entities::tenant, fault, now};
+use super::{Store, entities::tenant, fault, listings, now};
 use crate::{
     domain::{Tenant, TenantId, rules::can_be_stored},
     error::{Error, Resource},
@@ -98,10 +98,7 @@ impl Store {
     /// # Errors
     /// `NotFound`, `StoreUnavailable`.
     pub async fn set_public_url(&self, tenant: TenantId, url: Option<String>) -> Result<(), Error> {
-        let again = "UPDATE listings SET state = 'pending', revision = revision + 1, attempts = 0, \
-                     due_at = 0 WHERE tenant_id = $1";
-        let again = self.statement(again, [tenant.0.into()]);
-        self.write(move |txn| {
+        self.tell(move |txn| {
             Box::pin(async move {
                 let found = tenant::Entity::find_by_id(tenant.0).lock(LockType::NoKeyUpdate).one(txn).await?;
                 let found = found.ok_or_else(|| Error::NotFound(Resource::Tenant, tenant.to_string()))?;
@@ -112,7 +109,7 @@ impl Store {
                 row.public_url = Set(url);
                 row.updated_at = Set(now());
                 row.update(txn).await?;
-                txn.execute_raw(again).await?;
+                listings::again(txn, "tenant_id = $1", [tenant.0.into()]).await?;
                 Ok(())
             })
         })

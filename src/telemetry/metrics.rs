@@ -34,6 +34,7 @@ pub struct Series {
     pub rpcs: Family<Rpc, Counter>,
     pub rpc_duration: SecondsBy<Method>,
     pub rest_requests: Family<Rest, Counter>,
+    pub marketplace_calls: Family<Told, Counter>,
     pub open_streams: Gauge,
     pub connections: Gauge,
     pub connections_refused: Family<Refused, Counter>,
@@ -88,6 +89,13 @@ pub struct Rest {
     pub method: &'static str,
     pub route: &'static str,
     pub status: u16,
+}
+
+/// `what` is `listing` or `report`, `outcome` is `told`, `later` or `refused`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Told {
+    pub what: &'static str,
+    pub outcome: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -178,6 +186,11 @@ impl Series {
         for direction in ["input", "output"] {
             let _ = self.tokens.get_or_create(&Direction { direction });
         }
+        for what in ["listing", "report"] {
+            for outcome in ["told", "later", "refused"] {
+                let _ = self.marketplace_calls.get_or_create(&Told { what, outcome });
+            }
+        }
         let _ = self.queries.get_or_create(&Ended { outcome: "completed", reason: "" });
         let _ = self.queries.get_or_create(&Ended { outcome: "panicked", reason: "INTERNAL" });
     }
@@ -188,6 +201,7 @@ fn registry(series: &Series) -> Registry {
     let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
     registry.register("build", "The version that is running", version);
     register_queries(&mut registry, series);
+    register_marketplaces(&mut registry, series);
     register_server(&mut registry, series);
     registry
 }
@@ -221,6 +235,14 @@ fn register_queries(registry: &mut Registry, series: &Series) {
         series.upstream_errors.clone(),
     );
     registry.register("policy_refusals", "Queries that a policy refused", series.policy_refusals.clone());
+}
+
+fn register_marketplaces(registry: &mut Registry, series: &Series) {
+    registry.register(
+        "marketplace_calls",
+        "Endpoints that marketplaces were told of, and reports that endpoints are alive",
+        series.marketplace_calls.clone(),
+    );
 }
 
 fn register_server(registry: &mut Registry, series: &Series) {

@@ -12,6 +12,8 @@ use crate::error::UpstreamError;
 /// A server that asks for more patience than this, or than half of the time that a call has, is not waited for:
 /// the caller is told instead.
 const MAX_PATIENCE: Duration = Duration::from_secs(10);
+/// Nor is it believed that it wants to be left alone for longer than this.
+const MAX_ASKED: Duration = Duration::from_secs(3600);
 /// How much of an error's body is kept for those who can act on it. Some quote the whole request.
 const MAX_ERROR_BODY: usize = 256 << 10;
 
@@ -73,11 +75,14 @@ fn as_asked(failed: &Failed, planned: Option<Duration>) -> Option<Duration> {
 
 fn retry_after(response: &Response) -> Option<Duration> {
     let value = response.headers().get(RETRY_AFTER)?.to_str().ok()?;
-    if let Ok(seconds) = value.trim().parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let until = OffsetDateTime::parse(value, &Rfc2822).ok()?;
-    Some((until - OffsetDateTime::now_utc()).try_into().unwrap_or_default())
+    let asked = match value.trim().parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => {
+            let until = OffsetDateTime::parse(value, &Rfc2822).ok()?;
+            (until - OffsetDateTime::now_utc()).try_into().unwrap_or_default()
+        }
+    };
+    Some(asked.min(MAX_ASKED))
 }
 
 async fn error_body(mut response: Response) -> String {
@@ -90,4 +95,23 @@ async fn error_body(mut response: Response) -> String {
     }
     body.truncate(MAX_ERROR_BODY);
     String::from_utf8_lossy(&body).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patience_has_an_end() {
+        let asked = |value: &str| {
+            let answer = http::Response::builder().header(RETRY_AFTER, value).body("").unwrap();
+            retry_after(&Response::from(answer))
+        };
+        assert_eq!(asked("20"), Some(Duration::from_secs(20)));
+        for endless in ["18446744073709551615", "Fri, 31 Dec 9999 23:59:59 GMT"] {
+            assert_eq!(asked(endless), Some(MAX_ASKED), "{endless}");
+        }
+        assert_eq!(asked("Fri, 31 Dec 1999 23:59:59 GMT"), Some(Duration::ZERO));
+        assert_eq!(asked("99999999999999999999"), None);
+    }
 }

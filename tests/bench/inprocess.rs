@@ -63,13 +63,17 @@ async fn serve(folder: &Path) -> Result<(), Fault> {
     let indexes = LocalIndexes::new(store.clone(), folder.join("indexes"), tasks.clone(), shutdown);
     let models = Models::new(Upstream::new(upstream::Config::default())?);
     let policies = Policies::new(&store, &upstream::Config::default(), Duration::from_secs(300))?;
-    let datasets = Datasets::new(indexes);
-    let types =
-        catalog::Types { datasets: datasets.clone(), models: models.clone(), policies: policies.clone() };
     let hub = Hub::new(&upstream::Config::default())?;
-    let catalog = Catalog::new(store.clone(), types, hub.clone(), catalog::Settings::default());
-    let parts = listing::Parts { store: store.clone(), hub: hub.clone(), datasets, models, policies, tasks };
-    let listings = Listings::new(parts, listing::Config::default());
+    let parts = listing::Parts {
+        store: store.clone(),
+        hub: hub.clone(),
+        datasets: Datasets::new(indexes),
+        models,
+        policies,
+        tasks,
+        metrics: metrics.clone(),
+    };
+    let (catalog, listings) = owners(parts);
     let satellites = Satellites::new(store.clone(), hub, hub::Config::default(), TaskTracker::new());
     let admin_key = ADMIN_KEY.to_owned().into();
     let identity = Identity::new(store, identity::Config::default(), admin_key, satellites).await?;
@@ -81,6 +85,18 @@ async fn serve(folder: &Path) -> Result<(), Fault> {
     announce(listener.local_addr()?)?;
     Server { metrics, ..Server::default() }.serve(listener, routes, Stop::default()).await;
     Ok(())
+}
+
+fn owners(parts: listing::Parts) -> (Catalog, Listings) {
+    let (store, hub) = (parts.store.clone(), parts.hub.clone());
+    let types = catalog::Types {
+        datasets: parts.datasets.clone(),
+        models: parts.models.clone(),
+        policies: parts.policies.clone(),
+    };
+    let listings = Listings::new(parts, listing::Config::default());
+    let settings = catalog::Settings::default();
+    (Catalog::new(store, types, hub, listings.clone(), settings), listings)
 }
 
 fn plan(tokens: usize) -> Plan {

@@ -24,7 +24,7 @@ const RULE: [(&str, &[&str]); 20] = [
     ("dataset", &["store", "upstream"]),
     ("policy", &["store", "upstream"]),
     ("pipeline", &["policy", "dataset", "model", "store"]),
-    ("catalog", &["policy", "dataset", "model", "store", "hub"]),
+    ("catalog", &["policy", "dataset", "model", "store", "hub", "listing"]),
     ("listing", &["policy", "dataset", "model", "store", "hub"]),
     ("gateway", &["proto"]),
     ("grpc", &["proto", "pipeline", "catalog", "listing", "identity"]),

@@ -1,5 +1,7 @@
 //! The commands, as a person runs them.
 
+mod publishing;
+
 use std::process::Output;
 
 use crate::support::{
@@ -43,6 +45,9 @@ fn help_names_every_command() {
         "marketplace",
         "marketplaces",
         "public-url",
+        "publish",
+        "unpublish",
+        "sync",
         "migrate",
         "check",
     ];

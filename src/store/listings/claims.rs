@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use sea_orm::{
     ActiveValue::Set,
-    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, ExprTrait, IntoActiveModel,
-    QueryFilter, QueryOrder, QuerySelect, Statement,
+    ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, EntityTrait, ExprTrait, IntoActiveModel,
+    QueryFilter, QueryOrder, QuerySelect, Select, Statement,
     sea_query::{LockBehavior, LockType},
 };
 use tokio::sync::futures::Notified;
 use uuid::Uuid;
 
-use super::{is_on, named, of};
+use super::{again, is_on, named, of, put};
 use crate::{
     domain::{Listing, ListingState, MarketplaceId, TenantId},
     error::Error,
@@ -20,6 +20,9 @@ use crate::{
 
 /// How long a claim holds. Who has one must have ended every call by then.
 pub const CLAIM: Duration = Duration::from_secs(60);
+
+/// No claim holds for longer.
+const IMPOSSIBLE: Duration = CLAIM.saturating_mul(2);
 
 /// How telling a marketplace ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,18 +54,14 @@ impl Store {
         busy: Vec<MarketplaceId>,
         limit: u64,
     ) -> Result<Vec<Listing>, Error> {
-        if limit == 0 || !self.is_work_due().await? {
+        // Looks before it takes the writer.
+        if limit == 0 || is_none_due(self.reader(), &busy).await? {
             return Ok(Vec::new());
         }
         self.write(move |txn| {
             Box::pin(async move {
                 let now = database_micros(txn).await?;
-                let due = listing::Entity::find()
-                    .filter(listing::Column::DueAt.lte(now))
-                    .filter(listing::Column::ClaimedUntil.lte(now))
-                    .filter(is_on(&busy).not())
-                    .limit(limit);
-                claim(txn, holder, now, due).await
+                claim(txn, holder, now, due(now, &busy).limit(limit)).await
             })
         })
         .await
@@ -83,7 +82,7 @@ impl Store {
                 let now = database_micros(txn).await?;
                 let all = of(tenant).filter(is_on(&[marketplace]));
                 let count = all.clone().all(txn).await?.len();
-                let free = all.filter(listing::Column::ClaimedUntil.lte(now));
+                let free = all.filter(is_free(now));
                 let claimed = claim(txn, holder, now, free).await?;
                 if claimed.len() == count {
                     return Ok(Some(claimed));
@@ -113,17 +112,37 @@ impl Store {
         .await
     }
 
+    /// Makes due what concerns a marketplace and `holder` has not claimed.
+    ///
+    /// # Errors
+    /// `StoreUnavailable`.
+    pub async fn tell_others_again(&self, marketplace: MarketplaceId, holder: Uuid) -> Result<(), Error> {
+        let which = "marketplace_id = $1 AND (claimed_by IS NULL OR claimed_by <> $2)";
+        self.tell(move |txn| {
+            Box::pin(async move {
+                again(txn, which, [marketplace.0.into(), holder.into()]).await?;
+                Ok(())
+            })
+        })
+        .await
+    }
+
     /// Records how telling a marketplace ended, for the revision that `claimed` has. Says whether the claim
-    /// still held; when it did not, nothing is recorded.
+    /// still held; when it did not, the marketplace is told once more, for the last word may have been an old
+    /// one.
     ///
     /// # Errors
     /// `StoreUnavailable`.
     pub async fn settle_listing(&self, holder: Uuid, claimed: &Listing, told: Told) -> Result<bool, Error> {
-        let (id, revision) = (claimed.id.0, claimed.revision);
+        let claimed = claimed.clone();
         self.tell(move |txn| {
             Box::pin(async move {
+                let (id, revision) = (claimed.id.0, claimed.revision);
                 let find = listing::Entity::find_by_id(id).filter(listing::Column::ClaimedBy.eq(holder));
-                let Some(row) = find.lock_exclusive().one(txn).await? else { return Ok(false) };
+                let Some(row) = find.lock_exclusive().one(txn).await? else {
+                    doubt(txn, &claimed).await?;
+                    return Ok(false);
+                };
                 let now = database_micros(txn).await?;
                 let is_current = row.revision == revision;
                 if is_current && told == Told::Gone {
@@ -143,23 +162,32 @@ impl Store {
         self.inner.outbox.notify_one();
         done
     }
+}
 
-    /// Looks before it takes the writer.
-    async fn is_work_due(&self) -> Result<bool, Error> {
-        let now = match self.backend() {
-            DbBackend::Postgres => "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint",
-            _ => "CAST(unixepoch('now', 'subsec') * 1000000 AS INTEGER)",
-        };
-        let sql = format!("SELECT 1 FROM listings WHERE due_at <= {now} AND claimed_until <= {now} LIMIT 1");
-        Ok(self.reader().query_one_raw(self.statement(&sql, [])).await?.is_some())
-    }
+async fn is_none_due(db: &impl ConnectionTrait, busy: &[MarketplaceId]) -> Result<bool, Error> {
+    let now = database_micros(db).await?;
+    Ok(due(now, busy).limit(1).one(db).await?.is_none())
+}
+
+/// What is to be told now, except the marketplaces in `busy`.
+fn due(now: i64, busy: &[MarketplaceId]) -> Select<listing::Entity> {
+    listing::Entity::find()
+        .filter(listing::Column::DueAt.lte(now))
+        .filter(is_free(now))
+        .filter(is_on(busy).not())
+}
+
+/// Whether nobody has claimed it: not any more, or not on a clock that has been set back since.
+fn is_free(now: i64) -> Condition {
+    let until = listing::Column::ClaimedUntil;
+    Condition::any().add(until.lte(now)).add(until.gt(later(now, IMPOSSIBLE)))
 }
 
 async fn claim(
     txn: &DatabaseTransaction,
     holder: Uuid,
     now: i64,
-    free: sea_orm::Select<listing::Entity>,
+    free: Select<listing::Entity>,
 ) -> Result<Vec<Listing>, Error> {
     let free = free.order_by_asc(listing::Column::DueAt).order_by_asc(listing::Column::Id);
     // Another replica that claims meanwhile takes others.
@@ -172,6 +200,17 @@ async fn claim(
         listing::Entity::update(row).exec(txn).await?;
     }
     named(txn, rows).await
+}
+
+/// Whoever has lost a claim may have contradicted the one who had it next: what is wanted is told again, and
+/// what has gone is taken away again.
+async fn doubt(txn: &DatabaseTransaction, claimed: &Listing) -> Result<(), Error> {
+    let (tenant, on, slug) = (claimed.tenant_id, claimed.marketplace_id, claimed.slug.as_str());
+    let known = again(txn, "marketplace_id = $1 AND slug = $2", [on.0.into(), slug.into()]).await?;
+    if known == 0 && !claimed.is_removal {
+        put(txn, tenant, on, (None, slug)).await?;
+    }
+    Ok(())
 }
 
 async fn release(txn: &DatabaseTransaction, id: Uuid) -> Result<(), Error> {

@@ -22,48 +22,44 @@ pub use claims::{CLAIM, Told};
 use super::{
     Store, endpoints,
     entities::{listing, marketplace},
-    now,
+    marketplaces, now,
 };
 use crate::{
     domain::{Endpoint, EndpointId, Listing, ListingId, ListingState, Marketplace, MarketplaceId, TenantId},
     error::{Error, Resource},
 };
 
-/// A row that is to be listed, whatever it was to be before.
-const WANT: &str = "INSERT INTO listings (id, tenant_id, marketplace_id, endpoint_id, slug, is_removal, state, \
+/// A row that is due.
+const INSERT: &str = "INSERT INTO listings (id, tenant_id, marketplace_id, endpoint_id, slug, is_removal, state, \
     is_listed, revision, attempts, due_at, claimed_until, last_error, healthy, created_at) \
-    VALUES ($1, $2, $3, $4, $5, FALSE, 'pending', FALSE, 1, 0, 0, 0, '', FALSE, $6) \
-    ON CONFLICT (marketplace_id, slug) DO UPDATE SET endpoint_id = excluded.endpoint_id, is_removal = FALSE, \
-    state = 'pending', revision = listings.revision + 1, attempts = 0, due_at = 0, last_error = ''";
-
+    SELECT $1, $2, $3, $4, $5, $6, 'pending', FALSE, 1, 0, 0, 0, '', FALSE, $7 \
+    WHERE EXISTS (SELECT 1 FROM marketplaces WHERE id = $3) \
+    ON CONFLICT (marketplace_id, slug) DO UPDATE SET";
 /// What makes a row due again; what it is for stays.
-const AGAIN: &str = "state = 'pending', revision = revision + 1, attempts = 0, due_at = 0, last_error = ''";
+const AGAIN: &str =
+    "state = 'pending', revision = listings.revision + 1, attempts = 0, due_at = 0, last_error = ''";
 
 impl Store {
     /// Wants an endpoint listed on marketplaces, as it is now.
     ///
     /// # Errors
-    /// `EndpointNotFound`, `StoreUnavailable`.
+    /// `EndpointNotFound`; `NotFound` for a marketplace that is not connected; `StoreUnavailable`.
     pub async fn want_listed(
         &self,
         tenant: TenantId,
         slug: &str,
         on: Vec<MarketplaceId>,
     ) -> Result<Vec<Listing>, Error> {
-        let (slug, backend) = (slug.to_owned(), self.backend());
+        let slug = slug.to_owned();
         self.tell(move |txn| {
             Box::pin(async move {
-                let endpoint = endpoints::find(txn, tenant, &slug).await?;
+                let endpoint = endpoints::find(txn, tenant, &slug).await?.id;
+                if !endpoints::lock(txn, endpoint).await? {
+                    return Err(Error::EndpointNotFound(slug));
+                }
+                marketplaces::keep(txn, tenant, &on).await?;
                 for marketplace in &on {
-                    let values = [
-                        ListingId::new().0.into(),
-                        tenant.0.into(),
-                        marketplace.0.into(),
-                        endpoint.id.into(),
-                        slug.clone().into(),
-                        now().into(),
-                    ];
-                    txn.execute_raw(Statement::from_sql_and_values(backend, WANT, values)).await?;
+                    put(txn, tenant, *marketplace, (Some(endpoint), &slug)).await?;
                 }
                 let find = of(tenant).filter(listing::Column::Slug.eq(&slug)).filter(is_on(&on));
                 named(txn, find.all(txn).await?).await
@@ -92,8 +88,9 @@ impl Store {
                     find = find.filter(is_on(&from));
                 }
                 let found = find.all(txn).await?;
-                let ids: Vec<Uuid> = found.iter().map(|row| row.id).collect();
-                remove(txn, "id", &ids).await?;
+                for row in &found {
+                    remove(txn, "id = $1", row.id).await?;
+                }
                 named(txn, found).await
             })
         })
@@ -108,10 +105,7 @@ impl Store {
         self.tell(move |txn| {
             Box::pin(async move {
                 for id in ids {
-                    let sql = format!("UPDATE listings SET {AGAIN} WHERE id = $1");
-                    let values = [id.0.into()];
-                    txn.execute_raw(Statement::from_sql_and_values(txn.get_database_backend(), sql, values))
-                        .await?;
+                    again(txn, "id = $1", [id.0.into()]).await?;
                 }
                 Ok(())
             })
@@ -169,26 +163,62 @@ impl Store {
     }
 }
 
-/// Notes that an endpoint has changed: its marketplaces are told.
+/// Notes that an endpoint is about to change: its marketplaces are told.
 pub(super) async fn endpoint_changed(txn: &DatabaseTransaction, endpoint: Uuid) -> Result<(), Error> {
-    let sql = format!("UPDATE listings SET {AGAIN} WHERE endpoint_id = $1 AND NOT is_removal");
-    txn.execute_raw(Statement::from_sql_and_values(txn.get_database_backend(), sql, [endpoint.into()]))
-        .await?;
+    endpoints::lock(txn, endpoint).await?;
+    again(txn, "endpoint_id = $1 AND NOT is_removal", [endpoint.into()]).await?;
     Ok(())
 }
 
 /// Notes that an endpoint is about to be deleted.
 pub(super) async fn endpoint_deleted(txn: &DatabaseTransaction, endpoint: Uuid) -> Result<(), Error> {
-    remove(txn, "endpoint_id", &[endpoint]).await
+    endpoints::lock(txn, endpoint).await?;
+    remove(txn, "endpoint_id = $1", endpoint).await?;
+    Ok(())
 }
 
-async fn remove(txn: &DatabaseTransaction, column: &str, ids: &[Uuid]) -> Result<(), Error> {
-    for id in ids {
-        let sql = format!("UPDATE listings SET is_removal = TRUE, {AGAIN} WHERE {column} = $1");
-        txn.execute_raw(Statement::from_sql_and_values(txn.get_database_backend(), sql, [(*id).into()]))
-            .await?;
-    }
+/// Notes that a marketplace is about to be disconnected. Says how many listings it has to forget.
+pub(super) async fn marketplace_left(txn: &DatabaseTransaction, marketplace: Uuid) -> Result<u64, Error> {
+    remove(txn, "marketplace_id = $1", marketplace).await
+}
+
+/// Makes listings due, and says how many there are.
+pub(super) async fn again<const N: usize>(
+    txn: &DatabaseTransaction,
+    which: &str,
+    values: [sea_orm::Value; N],
+) -> Result<u64, Error> {
+    let sql = format!("UPDATE listings SET {AGAIN} WHERE {which}");
+    let statement = Statement::from_sql_and_values(txn.get_database_backend(), sql, values);
+    Ok(txn.execute_raw(statement).await?.rows_affected())
+}
+
+/// Wants an endpoint listed, or, without one, a slug taken away, whatever was wanted before.
+async fn put(
+    txn: &DatabaseTransaction,
+    tenant: TenantId,
+    on: MarketplaceId,
+    (endpoint, slug): (Option<Uuid>, &str),
+) -> Result<(), Error> {
+    let sql =
+        format!("{INSERT} endpoint_id = excluded.endpoint_id, is_removal = excluded.is_removal, {AGAIN}");
+    let values = [
+        ListingId::new().0.into(),
+        tenant.0.into(),
+        on.0.into(),
+        endpoint.into(),
+        slug.into(),
+        endpoint.is_none().into(),
+        now().into(),
+    ];
+    txn.execute_raw(Statement::from_sql_and_values(txn.get_database_backend(), sql, values)).await?;
     Ok(())
+}
+
+async fn remove(txn: &DatabaseTransaction, which: &str, id: Uuid) -> Result<u64, Error> {
+    let sql = format!("UPDATE listings SET is_removal = TRUE, {AGAIN} WHERE {which}");
+    let statement = Statement::from_sql_and_values(txn.get_database_backend(), sql, [id.into()]);
+    Ok(txn.execute_raw(statement).await?.rows_affected())
 }
 
 fn of(tenant: TenantId) -> Select<listing::Entity> {

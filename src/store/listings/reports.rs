@@ -33,14 +33,16 @@ impl Store {
     /// # Errors
     /// `StoreUnavailable`.
     pub async fn due_for_report(&self, interval: Duration) -> Result<Vec<(TenantId, MarketplaceId)>, Error> {
-        let before = database_micros(self.reader()).await?
-            - i64::try_from(interval.as_micros()).map_err(Error::internal)?;
+        let interval = i64::try_from(interval.as_micros()).map_err(Error::internal)?;
+        let now = database_micros(self.reader()).await?;
+        // One that is to come was noted on a clock that has been set back since.
+        let moments = [(now - interval).into(), (now + interval).into()];
         let sql = format!(
             "SELECT DISTINCT tenant_id, marketplace_id FROM listings WHERE {REPORTED} \
-             AND (reported_at IS NULL OR reported_at <= $1) \
+             AND (reported_at IS NULL OR reported_at <= $1 OR reported_at > $2) \
              AND marketplace_id IN (SELECT id FROM marketplaces WHERE is_active)"
         );
-        let rows = self.reader().query_all_raw(self.statement(&sql, [before.into()])).await?;
+        let rows = self.reader().query_all_raw(self.statement(&sql, moments)).await?;
         let ids = |row: sea_orm::QueryResult| {
             Ok((TenantId(row.try_get("", "tenant_id")?), MarketplaceId(row.try_get("", "marketplace_id")?)))
         };

@@ -1,6 +1,6 @@
 //! What owners do with their accounts, and what is noted of them.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use sea_orm::{
     ActiveValue::Set,
@@ -11,12 +11,15 @@ use sea_orm::{
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Rank, at, listings, lock_tenant, of};
+use super::{Rank, at, lock_tenant, of};
 use crate::{
     domain::{Marketplace, MarketplaceId, NewMarketplace, Tally, TenantId},
     error::{Error, Resource},
-    store::{Store, entities::marketplace, now},
+    store::{Store, entities::marketplace, listings, now},
 };
+
+/// How long a marketplace that was disconnected is asked to forget endpoints.
+const MOURNING: Duration = Duration::from_secs(7 * 86_400);
 
 impl Store {
     /// A marketplace.
@@ -112,9 +115,7 @@ impl Store {
                 if found.is_configured {
                     return Err(Error::MarketplaceConfigured(found.url));
                 }
-                let forget = "UPDATE listings SET is_removal = TRUE, state = 'pending', \
-                              revision = revision + 1, attempts = 0, due_at = 0 WHERE marketplace_id = $1";
-                if listings(txn, forget, id.0).await? == 0 {
+                if listings::marketplace_left(txn, id.0).await? == 0 {
                     marketplace::Entity::delete_by_id(id.0).exec(txn).await?;
                     return Ok(());
                 }
@@ -130,14 +131,15 @@ impl Store {
         .await
     }
 
-    /// Deletes the rows of disconnected marketplaces that have forgotten all endpoints, and says how many.
+    /// Deletes the rows of disconnected marketplaces that have forgotten all endpoints, and of those that
+    /// could not be made to for a week: no credential is kept for ever. Says how many.
     ///
     /// # Errors
     /// `StoreUnavailable`.
     pub async fn forget_marketplaces(&self) -> Result<u64, Error> {
-        let sql = "DELETE FROM marketplaces WHERE removed_at IS NOT NULL \
-                   AND NOT EXISTS (SELECT 1 FROM listings WHERE marketplace_id = marketplaces.id)";
-        let statement = self.statement(sql, []);
+        let sql = "DELETE FROM marketplaces WHERE removed_at < $1 OR (removed_at IS NOT NULL \
+                   AND NOT EXISTS (SELECT 1 FROM listings WHERE marketplace_id = marketplaces.id))";
+        let statement = self.statement(sql, [(now() - MOURNING).into()]);
         self.write(move |txn| Box::pin(async move { Ok(txn.execute_raw(statement).await?.rows_affected()) }))
             .await
     }
@@ -154,7 +156,10 @@ impl Store {
         url: String,
     ) -> Result<(), Error> {
         let known = self.marketplace(tenant, id).await?;
-        let told = update(id).col_expr(marketplace::Column::AnnouncedUrl, Expr::value(url));
+        // What the hub has said is of the account that was asked for it.
+        let told = update(id)
+            .filter(marketplace::Column::Username.eq(&known.username))
+            .col_expr(marketplace::Column::AnnouncedUrl, Expr::value(url));
         if known.satellite_id == satellite_id {
             return self.write(|txn| Box::pin(run(txn, told))).await;
         }
@@ -181,6 +186,21 @@ impl Store {
 /// The tenant's marketplaces that have not been disconnected.
 fn connected(tenant: TenantId) -> Select<marketplace::Entity> {
     of(tenant).filter(marketplace::Column::RemovedAt.is_null())
+}
+
+/// Keeps marketplaces from being disconnected until the transaction ends.
+///
+/// # Errors
+/// `NotFound` for one that is not connected.
+pub(in crate::store) async fn keep(
+    txn: &DatabaseTransaction,
+    tenant: TenantId,
+    ids: &[MarketplaceId],
+) -> Result<(), Error> {
+    let find = connected(tenant).filter(marketplace::Column::Id.is_in(ids.iter().map(|id| id.0)));
+    let found = find.order_by_asc(marketplace::Column::Id).lock(LockType::Share).all(txn).await?;
+    let missing = ids.iter().find(|id| found.iter().all(|row| row.id != id.0));
+    missing.map_or(Ok(()), |id| Err(not_found(*id)))
 }
 
 fn not_found(id: MarketplaceId) -> Error {

@@ -1,5 +1,7 @@
 //! Endpoints on marketplaces.
 
+mod lapses;
+mod meanwhile;
 mod outbox;
 mod payload;
 mod races;
@@ -8,15 +10,19 @@ mod story;
 mod sync;
 
 use serde_json::Value;
-use syft_endpoints::proto::{
-    Endpoint, GetEndpointRequest, Listing, ListingState, MarketplaceResult, PublishEndpointRequest,
-    SyncEndpointsRequest, SyncResult, UnpublishEndpointRequest, UpdateEndpointRequest,
+use syft_endpoints::{
+    proto::{
+        Endpoint, GetEndpointRequest, Listing, ListingState, MarketplaceResult, PublishEndpointRequest,
+        SyncEndpointsRequest, SyncResult, UnpublishEndpointRequest, UpdateEndpointRequest,
+    },
+    store::Store,
 };
 
 use crate::support::{
     database::{Database, root},
     eventually,
     hub::{self, Hub},
+    process::Process,
     space::{Clients, Space},
 };
 
@@ -43,7 +49,26 @@ async fn on(database: Database, hub: &Hub, settings: &[(&'static str, &str)]) ->
     Space::configured(database, &[&marketplace, settings].concat()).await
 }
 
-/// The id of the only marketplace.
+/// Connects the space to another marketplace.
+async fn connect(store: &Store, hub: &Hub) -> syft_endpoints::domain::Marketplace {
+    store.connect_marketplace(root(store).await.id, hub.account()).await.unwrap()
+}
+
+/// A replica of a space whose marketplace is `hub`, as a process of its own.
+fn replica(database: &Database, hub: &Hub) -> Process {
+    let config = database.folder.path().join("hub.toml");
+    let text = format!(
+        "public_url = \"{PUBLIC_URL}\"\n[hub]\nurl = \"{}\"\nusername = \"{}\"\napi_token = \"{}\"\n\
+         report_interval_ms = 1000\n",
+        hub.url(),
+        hub::OWNER,
+        hub::API_TOKEN
+    );
+    std::fs::write(&config, text).unwrap();
+    Process::start(database, &["--config", config.to_str().unwrap()])
+}
+
+/// The id of the only marketplace, or of the oldest.
 async fn marketplace(space: &Space) -> String {
     let found = space.store.active_marketplaces(root(&space.store).await.id).await.unwrap();
     found[0].id.to_string()

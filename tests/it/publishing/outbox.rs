@@ -87,24 +87,28 @@ on_both! {
 
     async fn a_replica_that_dies_between_the_hubs_word_and_its_own_leaves_nothing_undone(database: Database) {
         let hub = Hub::start().await;
-        let (space, mut owner) = space(database, &hub, &[]).await;
-        let tenant = root(&space.store).await.id;
-        published(&mut owner, "law").await;
-        unpublish(&mut owner, "law").await;
-        // Another replica, that has told the hub and then died.
-        let id = syft_endpoints::domain::MarketplaceId(marketplace(&space).await.parse().unwrap());
-        drop(owner);
-        let database = space.stop().await;
-        let store = database.store().await;
-        store.want_listed(tenant, "law", vec![id]).await.unwrap();
-        assert_eq!(store.claim_listings(uuid::Uuid::now_v7(), Vec::new(), 4).await.unwrap().len(), 1);
-        hub.list(serde_json::json!({"slug": "law", "name": "as the dead one published it", "type": "data_source"}));
-        let space = on(database, &hub, &[]).await;
-        let mut owner = space.admin().await;
-        assert_eq!(listing(&mut owner, "law").await.unwrap().state(), ListingState::Pending, "it is claimed");
-        time_passes(&space.database).await;
+        let dying = replica(&database, &hub);
+        let mut owner = dying.admin().await;
+        let dataset = owner.dataset("law").await;
+        owner.endpoint("law", Some(&dataset), None).await;
+        // The hub has listed it, and the replica has yet to write that down.
+        hub.hold_route("health");
+        let (mut received, mut caller) = (hub.watch(), owner.clone());
+        let request = PublishEndpointRequest { slug: "law".to_owned(), all_marketplaces: true, ..Default::default() };
+        tokio::select! {
+            _ = caller.endpoints.publish_endpoint(request) => panic!("it was held"),
+            _ = received.wait_for(|_| hub.calls("health") > 0) => {}
+        }
+        assert_eq!(hub.slugs(), ["law"]);
+        dying.kill();
+        hub.release();
+        let next = replica(&database, &hub);
+        let mut owner = next.admin().await;
+        assert_eq!(listing(&mut owner, "law").await.unwrap().state(), ListingState::Pending, "the dead one has a claim");
+        time_passes(&database).await;
         reaches(&mut owner, "law", ListingState::Published).await;
-        assert_eq!((shown(&hub, "law", "name").unwrap(), hub.slugs()), ("law".into(), vec!["law".to_owned()]));
+        assert_eq!((hub.calls("publish"), hub.slugs()), (1, vec!["law".to_owned()]), "it was changed, not listed anew");
+        assert!(hub.calls("change") > 0);
     }
 
     async fn what_happens_to_an_endpoint_reaches_the_hub(database: Database) {
@@ -125,20 +129,12 @@ on_both! {
 async fn trouble_on_one_marketplace_does_not_touch_another() {
     let (slow, good) = (Hub::start().await, Hub::start().await);
     let (space, mut owner) = space(Database::sqlite(), &good, &[]).await;
-    let other = syft_endpoints::domain::NewMarketplace {
-        name: "slow".to_owned(),
-        username: hub::OWNER.to_owned(),
-        url: slow.url(),
-        issuers: Vec::new(),
-        email: String::new(),
-        credential: syft_endpoints::domain::Credential::ApiToken(hub::API_TOKEN.to_owned().into()),
-    };
-    space.store.connect_marketplace(root(&space.store).await.id, other).await.unwrap();
+    connect(&space.store, &slow).await;
     slow.trouble("exists", usize::MAX, Trouble::Half);
     let mut results = publish(&mut owner, "law").await;
     results.sort_by_key(|result| result.success);
     let names: Vec<_> = results.iter().map(|one| (one.marketplace_name.as_str(), one.success)).collect();
-    assert_eq!(names, [("slow", false), ("SyftHub", true)]);
+    assert_eq!(names, [(slow.address.to_string().as_str(), false), ("SyftHub", true)]);
     assert_eq!((good.slugs(), slow.slugs()), (vec!["law".to_owned()], vec![]));
 }
 
@@ -146,16 +142,18 @@ async fn trouble_on_one_marketplace_does_not_touch_another() {
 async fn an_answer_that_gets_lost_is_no_loss() {
     let hub = Hub::start().await;
     let (_space, mut owner) = space(Database::sqlite(), &hub, &[]).await;
-    for (route, trouble) in
-        [("publish", Trouble::Vanish), ("change", Trouble::Cut), ("unpublish", Trouble::Vanish)]
-    {
-        hub.trouble(route, 1, trouble);
+    hub.trouble("publish", 1, Trouble::Vanish);
+    hub.trouble("change", 1, Trouble::Cut);
+    for _ in 0..2 {
+        // Asked for again by the call itself, or by the outbox a second later.
+        publish(&mut owner, "law").await;
+        reaches(&mut owner, "law", ListingState::Published).await;
+        assert_eq!(hub.slugs(), ["law"]);
     }
-    published(&mut owner, "law").await;
-    published(&mut owner, "law").await;
-    assert_eq!(hub.slugs(), ["law"]);
-    assert!(unpublish(&mut owner, "law").await[0].success);
-    assert!(hub.slugs().is_empty());
+    hub.trouble("unpublish", 1, Trouble::Vanish);
+    unpublish(&mut owner, "law").await;
+    let is_gone = async || listing(&mut owner, "law").await.is_none() && hub.slugs().is_empty();
+    eventually("it is gone", is_gone).await;
 }
 
 /// A hub that holds every answer: the call ends in time, and says that it goes on.
@@ -183,15 +181,7 @@ async fn a_marketplace_that_is_disconnected_forgets_what_it_lists() {
     let (configured, hub) = (Hub::start().await, Hub::start().await);
     let (space, mut owner) = space(Database::sqlite(), &configured, &[]).await;
     let tenant = root(&space.store).await.id;
-    let account = syft_endpoints::domain::NewMarketplace {
-        name: "other".to_owned(),
-        username: hub::OWNER.to_owned(),
-        url: hub.url(),
-        issuers: vec![hub::ISSUER.to_owned()],
-        email: String::new(),
-        credential: syft_endpoints::domain::Credential::ApiToken(hub::API_TOKEN.to_owned().into()),
-    };
-    let other = space.store.connect_marketplace(tenant, account).await.unwrap();
+    let other = connect(&space.store, &hub).await;
     published(&mut owner, "law").await;
     assert_eq!(hub.slugs(), ["law"]);
     // It cannot be told at once.
@@ -210,4 +200,43 @@ async fn a_marketplace_that_is_disconnected_forgets_what_it_lists() {
     })
     .await;
     assert_eq!(configured.slugs(), ["law"]);
+}
+
+/// A space that no marketplace is configured for.
+async fn without_marketplace(database: Database) -> Space {
+    Space::configured(database, &[("public_url", PUBLIC_URL)]).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_marketplace_that_is_configured_no_longer_is_told_nothing_until_it_is_again() {
+    let hub = Hub::start().await;
+    let (space, mut owner) = space(Database::sqlite(), &hub, &[]).await;
+    published(&mut owner, "law").await;
+    drop(owner);
+    let space = without_marketplace(space.stop().await).await;
+    hub.forget_received();
+    let mut owner = space.admin().await;
+    summarize(&mut owner, "law", "new words").await;
+    let stands = reaches(&mut owner, "law", ListingState::Failed).await;
+    assert!(stands.last_error.contains("not active"), "{stands:?}");
+    assert!(hub.received().is_empty(), "{:?}", hub.received());
+    drop(owner);
+    let _space = on(space.stop().await, &hub, &[]).await;
+    learns(&hub, "law", "new words").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_public_url_that_comes_with_the_configuration_is_enough() {
+    let hub = Hub::start().await;
+    let (space, mut owner) = space(Database::sqlite(), &hub, &[]).await;
+    published(&mut owner, "law").await;
+    drop(owner);
+    let space = on(space.stop().await, &hub, &[("public_url", "")]).await;
+    let mut owner = space.admin().await;
+    summarize(&mut owner, "law", "new words").await;
+    reaches(&mut owner, "law", ListingState::Failed).await;
+    drop(owner);
+    let space = on(space.stop().await, &hub, &[]).await;
+    time_passes(&space.database).await;
+    learns(&hub, "law", "new words").await;
 }

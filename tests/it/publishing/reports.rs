@@ -14,7 +14,6 @@ use super::*;
 use crate::support::{
     hub::{Fault, Report},
     on_both,
-    process::Process,
 };
 
 /// Milliseconds between two reports.
@@ -125,6 +124,7 @@ on_both! {
     async fn each_model_is_asked_once_an_interval(database: Database) {
         let (hub, server) = (Hub::start().await, ModelServer::start().await);
         let (_space, mut owner) = space(database, &hub, &OFTEN).await;
+        published(&mut owner, "law").await;
         let model = owner.model("shared", "openai", server.configuration()).await;
         for slug in ["a-chat", "b-chat", "c-chat"] {
             owner.endpoint(slug, None, Some(&model)).await;
@@ -157,6 +157,21 @@ async fn a_hub_whose_clock_differs_believes_them_as_long() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hub_hears_only_of_what_it_lists() {
+    let (hub, other) = (Hub::start().await, Hub::start().await);
+    let (space, mut owner) = space(Database::sqlite(), &hub, &OFTEN).await;
+    connect(&space.store, &other).await;
+    // The oldest.
+    let only = marketplace(&space).await;
+    let request =
+        PublishEndpointRequest { slug: "law".to_owned(), marketplace_ids: vec![only], ..Default::default() };
+    assert!(owner.endpoints.publish_endpoint(request).await.unwrap().into_inner().results[0].success);
+    let before = count(&hub, "law");
+    eventually("it hears again", async || count(&hub, "law") > before + 2).await;
+    assert_eq!((other.calls("health"), other.slugs().len()), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hub_without_reports_is_no_trouble() {
     let hub = Hub::start().await;
     let (_space, mut owner) = space(Database::sqlite(), &hub, &OFTEN).await;
@@ -173,15 +188,7 @@ async fn a_hub_without_reports_is_no_trouble() {
 /// kill -9, again and again, of one of two replicas: the other is there in time.
 async fn killed(database: Database, kills: u32) {
     let hub = Hub::start().await;
-    let config = database.folder.path().join("hub.toml");
-    let text = format!(
-        "public_url = \"{PUBLIC_URL}\"\n[hub]\nurl = \"{}\"\nusername = \"{}\"\napi_token = \"{}\"\nreport_interval_ms = 1000\n",
-        hub.url(),
-        hub::OWNER,
-        hub::API_TOKEN
-    );
-    std::fs::write(&config, text).unwrap();
-    let start = || Process::start(&database, &["--config", config.to_str().unwrap()]);
+    let start = || replica(&database, &hub);
     let mut replicas = vec![start(), start()];
     let mut owner = replicas[0].admin().await;
     let dataset = owner.dataset("law").await;

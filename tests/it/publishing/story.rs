@@ -1,8 +1,8 @@
 //! The whole story, and what a call says of each marketplace.
 
 use syft_endpoints::proto::{
-    CheckSlugRequest, CreatePolicyRequest, DeleteEndpointRequest, ListingState, Policy,
-    PublishEndpointRequest,
+    CheckSlugRequest, ConnectMarketplaceRequest, CreatePolicyRequest, DeleteEndpointRequest, ListingState,
+    Policy, PublishEndpointRequest,
 };
 use tonic::Code;
 
@@ -15,14 +15,19 @@ use crate::support::{
 on_both! {
     async fn published_queried_edited_and_taken_away(database: Database) {
         let hub = Hub::start().await;
-        let (space, mut owner) = space(database, &hub, &[]).await;
-        let id = marketplace(&space).await;
+        let space = Space::configured(database, &[("public_url", PUBLIC_URL)]).await;
+        let mut owner = space.admin().await;
+        let dataset = owner.dataset("law").await;
+        owner.endpoint("law", Some(&dataset), None).await;
+        let account = ConnectMarketplaceRequest { url: hub.url(), username: hub::OWNER_EMAIL.to_owned(),
+            password: hub::PASSWORD.to_owned(), ..Default::default() };
+        let id = owner.marketplaces.connect_marketplace(account).await.unwrap().into_inner().marketplace.unwrap().id;
         let results = publish(&mut owner, "law").await;
         assert_eq!((results[0].success, results[0].marketplace_id.as_str()), (true, id.as_str()), "{results:?}");
         assert!(results[0].message.starts_with("Published successfully to"), "{results:?}");
         // Where the space is comes first, then the endpoint, then that it is alive.
         let order: Vec<&str> = hub.received().iter().map(|call| call.route).filter(|route| !["jwks", "me"].contains(route)).collect();
-        assert_eq!(order, ["add-satellite", "set-me", "exists", "publish", "health"]);
+        assert_eq!(order, ["login", "login", "add-satellite", "set-me", "exists", "publish", "health"]);
         assert_eq!(hub.domain().unwrap(), PUBLIC_URL);
         assert!(hub.reports().last().unwrap().healthy);
         let found = endpoint(&mut owner, "law").await;

@@ -161,6 +161,18 @@ on_both! {
         let two = store.connect_marketplace(tenant, marketplace(HUB)).await.unwrap();
         store.disconnect_marketplace(tenant, two.id).await.unwrap();
         assert_eq!(count(&raw, "marketplaces").await, 0);
+        // One that cannot be made to forget is given up after a week, with its credential.
+        let three = store.connect_marketplace(tenant, marketplace(HUB)).await.unwrap();
+        list(&store, &raw, &three, tenant, "published").await;
+        store.disconnect_marketplace(tenant, three.id).await.unwrap();
+        let days = |days| time::OffsetDateTime::now_utc() - time::Duration::days(days);
+        for (removed_at, forgotten) in [(days(6), 0), (days(8), 1)] {
+            let aged = "UPDATE marketplaces SET removed_at = $1";
+            let aged = Statement::from_sql_and_values(raw.get_database_backend(), aged, [removed_at.into()]);
+            raw.execute_raw(aged).await.unwrap();
+            assert_eq!(store.forget_marketplaces().await.unwrap(), forgotten);
+        }
+        assert_eq!((count(&raw, "marketplaces").await, count(&raw, "listings").await), (0, 0));
     }
 
     async fn connected_again_it_is_told_again_of_what_it_does_not_know(database: Database) {

@@ -15,6 +15,7 @@ mod tokens;
 use std::{net::SocketAddr, sync::Arc};
 
 use serde_json::{Map, Value};
+use syft_endpoints::domain::{Credential, NewMarketplace};
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -59,6 +60,18 @@ impl Hub {
 
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// The account [`OWNER`], as a space keeps it that is connected to it by an API token.
+    pub fn account(&self) -> NewMarketplace {
+        NewMarketplace {
+            name: self.address.to_string(),
+            username: OWNER.to_owned(),
+            url: self.url(),
+            issuers: vec![ISSUER.to_owned()],
+            email: OWNER_EMAIL.to_owned(),
+            credential: Credential::ApiToken(API_TOKEN.to_owned().into()),
+        }
     }
 
     /// Stops listening, ends every connection, and waits until that is done.
