@@ -21,6 +21,7 @@ pub struct TypeSpec {
     public: &'static [&'static str],
     schema: Map<String, Value>,
     validator: Option<Validator>,
+    beyond_schema: fn(&Configuration) -> Vec<Violation>,
 }
 
 impl TypeSpec {
@@ -38,13 +39,28 @@ impl TypeSpec {
         let validator = jsonschema::validator_for(&schema).ok();
         let Value::Object(mut schema) = schema else { unreachable!("a struct's schema is an object") };
         mark_secrets(&mut schema, secrets);
-        Self { name, description, icon, secrets, public: &[], schema, validator }
+        Self {
+            name,
+            description,
+            icon,
+            secrets,
+            public: &[],
+            schema,
+            validator,
+            beyond_schema: |_| Vec::new(),
+        }
     }
 
     /// Names the fields that anybody may see, as on a marketplace. Without it, none.
     #[must_use]
     pub fn publishing(self, public: &'static [&'static str]) -> Self {
         Self { public, ..self }
+    }
+
+    /// Checks what a schema cannot say, once a configuration keeps it. No message may hold a value.
+    #[must_use]
+    pub fn checking(self, beyond_schema: fn(&Configuration) -> Vec<Violation>) -> Self {
+        Self { beyond_schema, ..self }
     }
 
     pub fn name(&self) -> &'static str {
@@ -69,13 +85,17 @@ impl TypeSpec {
         if has_nul(&instance) {
             return vec![violation("configuration", Rule::Pattern, "must not contain the character NUL")];
         }
-        validator
+        let mut broken: Vec<_> = validator
             .iter_errors(&instance)
             .map(|error| {
                 let path = error.instance_path().to_string().replace('/', ".");
                 violation(format!("configuration{path}"), Rule::Schema, error.masked().to_string())
             })
-            .collect()
+            .collect();
+        if broken.is_empty() {
+            broken = (self.beyond_schema)(configuration);
+        }
+        broken
     }
 
     /// What anybody may see of a configuration.

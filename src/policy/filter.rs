@@ -67,3 +67,17 @@ impl Filters {
         })
     }
 }
+
+impl AnswerFilter for Filters {
+    fn references(&mut self, references: &mut References) -> Result<(), Refusal> {
+        Self::references(self, references)
+    }
+
+    fn delta(&mut self, text: String) -> Result<String, Refusal> {
+        Self::delta(self, text)
+    }
+
+    fn finish(&mut self) -> Result<String, Refusal> {
+        Self::finish(self)
+    }
+}

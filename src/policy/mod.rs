@@ -4,8 +4,10 @@
 //! all the configurations of its type, so it decides itself how they combine.
 
 mod access;
+mod content;
 mod filter;
 mod pattern;
+mod prompt_filter;
 mod rate_limit;
 mod registry;
 mod set;
@@ -55,8 +57,9 @@ pub trait Policy: Send + Sync {
     /// a completed query into a failed one, for the policies settled after this one too.
     async fn post_hook(&self, turn: &mut Turn, outcome: &Outcome) -> Result<(), Error>;
 
-    /// A filter over what leaves, for this query.
-    fn answer_filter(&self, _turn: &Turn) -> Option<Box<dyn AnswerFilter>> {
+    /// A filter over what leaves, for this query. Made before any policy is entered; what both need to
+    /// know is kept with [`Turn::note`].
+    fn answer_filter(&self, _turn: &mut Turn) -> Option<Box<dyn AnswerFilter>> {
         None
     }
 

@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use super::{
     Policy, PolicySet,
     access::{self, Access},
+    prompt_filter,
     rate_limit::{self, RateLimit},
 };
 use crate::{
@@ -34,10 +35,21 @@ struct Tools {
 impl Policies {
     /// Starts what policies share.
     pub fn new(store: &Store) -> Self {
-        let types: [(TypeSpec, Build); 2] = [
+        let types: [(TypeSpec, Build); 3] = [
             (
                 TypeSpec::of::<access::Config>(access::NAME, access::DESCRIPTION, access::ICON, &[]),
                 build_access,
+            ),
+            (
+                TypeSpec::of::<prompt_filter::Config>(
+                    prompt_filter::NAME,
+                    prompt_filter::DESCRIPTION,
+                    prompt_filter::ICON,
+                    &[],
+                )
+                .publishing(&["mode", "apply_to"])
+                .checking(prompt_filter::check),
+                build_prompt_filter,
             ),
             (
                 TypeSpec::of::<rate_limit::Config>(
@@ -80,6 +92,11 @@ impl Policies {
 fn build_access(_tools: &Tools, policies: &[domain::Policy]) -> Result<Arc<dyn Policy>, Cause> {
     let configs = read_all(policies)?.into_iter().map(|(_, config)| config).collect();
     Ok(Arc::new(Access::new(configs)))
+}
+
+fn build_prompt_filter(_tools: &Tools, policies: &[domain::Policy]) -> Result<Arc<dyn Policy>, Cause> {
+    let configs = read_all(policies)?.into_iter().map(|(_, config)| config).collect();
+    Ok(Arc::new(prompt_filter::filter(configs)?))
 }
 
 fn build_rate_limit(tools: &Tools, policies: &[domain::Policy]) -> Result<Arc<dyn Policy>, Cause> {

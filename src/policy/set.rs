@@ -6,7 +6,7 @@ use futures_util::FutureExt;
 use tokio::time::{error::Elapsed, timeout};
 use tracing::Instrument;
 
-use super::{AnswerFilter, Filters, Outcome, Phase, Policy, Turn};
+use super::{Filters, Outcome, Phase, Policy, Turn};
 use crate::{
     error::{Ended, Error},
     telemetry::traces,
@@ -46,6 +46,7 @@ impl PolicySet {
                 return Err(Error::Ended(ended));
             }
             turn.entered.push(i);
+            turn.desk(policy);
             let admitted = guarded("pre_hook", policy.policy_type(), policy.pre_hook(turn)).await;
             if let Err(Error::Refused(refusal)) = &admitted {
                 turn.note_refusal(refusal);
@@ -67,6 +68,7 @@ impl PolicySet {
         entered.sort_by_key(|i| self.policies[*i].phase() == Phase::Payment);
         let mut verdict = Ok(());
         for policy in entered.into_iter().map(|i| &self.policies[i]) {
+            turn.desk(policy);
             let settled = guarded("post_hook", policy.policy_type(), policy.post_hook(turn, &outcome)).await;
             let Err(error) = settled else { continue };
             if let Error::Refused(refusal) = &error {
@@ -86,10 +88,12 @@ impl PolicySet {
     }
 
     /// The filters of this query, in phase order.
-    pub fn filters(&self, turn: &Turn) -> Filters {
-        let filters: Vec<Box<dyn AnswerFilter>> =
-            self.policies.iter().filter_map(|policy| policy.answer_filter(turn)).collect();
-        Filters::new(filters)
+    pub fn filters(&self, turn: &mut Turn) -> Filters {
+        let filter = |policy: &Arc<dyn Policy>| {
+            turn.desk(policy);
+            policy.answer_filter(turn)
+        };
+        Filters::new(self.policies.iter().filter_map(filter).collect())
     }
 
     /// Whether text is kept back until the answer has been settled.
