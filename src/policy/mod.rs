@@ -7,6 +7,7 @@ mod access;
 mod content;
 mod filter;
 mod pattern;
+mod pii_filter;
 mod prompt_filter;
 mod rate_limit;
 mod registry;

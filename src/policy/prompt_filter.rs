@@ -58,7 +58,7 @@ pub(super) fn filter(configs: Vec<Config>) -> Result<ContentFilter, Cause> {
     let rules = configs.into_iter().map(|config| {
         let detectors = config.detectors().map_err(|(field, problem)| format!("{field} {problem}"))?;
         Ok(Rule {
-            detectors: Arc::new(Detectors::new(detectors)),
+            detectors: Arc::new(Detectors::new(detectors.into_iter().map(Arc::new).collect())),
             mode: config.mode,
             places: config.apply_to,
             replacement: config.replacement.into(),

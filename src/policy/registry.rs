@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use super::{
     Policy, PolicySet,
     access::{self, Access},
-    prompt_filter,
+    pii_filter, prompt_filter,
     rate_limit::{self, RateLimit},
 };
 use crate::{
@@ -35,10 +35,28 @@ struct Tools {
 impl Policies {
     /// Starts what policies share.
     pub fn new(store: &Store) -> Self {
-        let types: [(TypeSpec, Build); 3] = [
+        let types: [(TypeSpec, Build); 4] = [
             (
                 TypeSpec::of::<access::Config>(access::NAME, access::DESCRIPTION, access::ICON, &[]),
                 build_access,
+            ),
+            (
+                TypeSpec::of::<pii_filter::Config>(
+                    pii_filter::NAME,
+                    pii_filter::DESCRIPTION,
+                    pii_filter::ICON,
+                    &[],
+                )
+                .publishing(&[
+                    "email",
+                    "phone",
+                    "credit_card",
+                    "iban",
+                    "ip_address",
+                    "mode",
+                    "apply_to",
+                ]),
+                build_pii_filter,
             ),
             (
                 TypeSpec::of::<prompt_filter::Config>(
@@ -92,6 +110,11 @@ impl Policies {
 fn build_access(_tools: &Tools, policies: &[domain::Policy]) -> Result<Arc<dyn Policy>, Cause> {
     let configs = read_all(policies)?.into_iter().map(|(_, config)| config).collect();
     Ok(Arc::new(Access::new(configs)))
+}
+
+fn build_pii_filter(_tools: &Tools, policies: &[domain::Policy]) -> Result<Arc<dyn Policy>, Cause> {
+    let configs = read_all(policies)?.into_iter().map(|(_, config)| config).collect();
+    Ok(Arc::new(pii_filter::filter(configs)?))
 }
 
 fn build_prompt_filter(_tools: &Tools, policies: &[domain::Policy]) -> Result<Arc<dyn Policy>, Cause> {

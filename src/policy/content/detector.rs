@@ -1,5 +1,7 @@
 //! What filters look for, as automata: compiled once, and one step for each byte of the text.
 
+use std::sync::Arc;
+
 use regex_automata::{
     Anchored, MatchKind,
     dfa::{
@@ -16,8 +18,8 @@ const MAX_AUTOMATON: usize = 4 << 20;
 /// Something to look for.
 pub(in crate::policy) struct Detector {
     dfa: DFA<Vec<u32>>,
-    /// Counts only where no letter or digit stands right before or after it.
-    whole: bool,
+    /// Counts only where no such character stands right before or after it.
+    apart_from: fn(char) -> bool,
     /// Whether what looks like one is one.
     valid: Option<Valid>,
 }
@@ -27,7 +29,7 @@ pub(in crate::policy) type Valid = fn(&str) -> bool;
 
 /// Everything that one filter looks for.
 pub(in crate::policy) struct Detectors {
-    all: Vec<Detector>,
+    all: Vec<Arc<Detector>>,
     /// For each byte, the detectors whose matches may begin with it.
     first: Vec<Vec<usize>>,
 }
@@ -61,16 +63,19 @@ impl Detector {
         let syntax = syntax::Config::new().case_insensitive(ignore_case);
         let words: Vec<String> = words.iter().map(|word| regex_syntax::escape(word)).collect();
         let detector = Self::build(&words, &syntax, MatchKind::All)?;
-        Ok(Self { whole, ..detector })
+        Ok(if whole { Self { apart_from: char::is_alphanumeric, ..detector } } else { detector })
     }
 
-    /// Looks for whole words of this form that are valid, of any length that the form allows.
+    /// Looks for what has this form, is valid, and stands apart from ASCII letters and digits; of any
+    /// length that the form allows. Texts are written without spaces in many languages, so other letters
+    /// may stand beside it.
     ///
     /// # Errors
     /// As `regex`.
     pub(in crate::policy) fn checked(pattern: &str, valid: Valid) -> Result<Self, &'static str> {
         let detector = Self::build(&[pattern], &syntax::Config::new(), MatchKind::All)?;
-        Ok(Self { whole: true, valid: Some(valid), ..detector })
+        let apart_from = |c: char| c.is_ascii_alphanumeric();
+        Ok(Self { apart_from, valid: Some(valid), ..detector })
     }
 
     fn build<P: AsRef<str>>(
@@ -89,7 +94,7 @@ impl Detector {
             .thompson(thompson::Config::new().nfa_size_limit(Some(MAX_AUTOMATON)))
             .build_many(patterns)
             .map_err(|_| "is too large: repeat less, or use narrower classes, such as (?-u:\\w)")?;
-        Ok(Self { dfa, whole: false, valid: None })
+        Ok(Self { dfa, apart_from: |_| false, valid: None })
     }
 
     pub(super) fn dfa(&self) -> &DFA<Vec<u32>> {
@@ -102,7 +107,7 @@ impl Detector {
 
     /// Whether a match may end here, or begin, as far as the character beyond it is concerned.
     pub(super) fn bordered(&self, beyond: Option<char>) -> bool {
-        !(self.whole && beyond.is_some_and(char::is_alphanumeric))
+        !beyond.is_some_and(self.apart_from)
     }
 
     /// Whether nothing that may come makes a match, or a longer one.
@@ -125,7 +130,7 @@ impl Detector {
 }
 
 impl Detectors {
-    pub(in crate::policy) fn new(all: Vec<Detector>) -> Self {
+    pub(in crate::policy) fn new(all: Vec<Arc<Detector>>) -> Self {
         let mut first = vec![Vec::new(); 256];
         for (i, detector) in all.iter().enumerate() {
             let before = std::iter::once(None).chain((0..=u8::MAX).map(Some));

@@ -255,3 +255,12 @@ pub(super) fn everywhere() -> Vec<Place> {
 pub(super) fn redacted() -> String {
     "[REDACTED]".to_owned()
 }
+
+/// A text in pieces with `#` for what is found.
+#[cfg(test)]
+pub(super) fn strike<'a>(detectors: &Arc<Detectors>, pieces: impl IntoIterator<Item = &'a str>) -> String {
+    let mut scanner = Scanner::new(Arc::clone(detectors), "#".into(), LONGEST);
+    let mut out: String = pieces.into_iter().map(|piece| scanner.push(piece)).collect();
+    out.push_str(&scanner.finish());
+    out
+}

@@ -29,13 +29,13 @@ const PATTERNS: [&str; 14] = [
 ];
 
 fn regexes(patterns: &[&str]) -> Arc<Detectors> {
-    let detectors = patterns.iter().map(|pattern| Detector::regex(pattern, false).unwrap());
+    let detectors = patterns.iter().map(|pattern| Arc::new(Detector::regex(pattern, false).unwrap()));
     Arc::new(Detectors::new(detectors.collect()))
 }
 
 fn words(words: &[&str], whole: bool) -> Arc<Detectors> {
     let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
-    Arc::new(Detectors::new(vec![Detector::words(&words, true, whole).unwrap()]))
+    Arc::new(Detectors::new(vec![Arc::new(Detector::words(&words, true, whole).unwrap())]))
 }
 
 fn in_pieces<'a>(
