@@ -4,6 +4,9 @@
 //! all the configurations of its type, so it decides itself how they combine.
 
 mod access;
+mod allow_guests;
+mod attribution;
+mod composite;
 mod content;
 mod filter;
 mod pattern;
@@ -29,6 +32,8 @@ pub enum Phase {
     Access,
     RateLimit,
     Content,
+    /// Adds to the answer, behind everything that filters it.
+    Addition,
     Payment,
 }
 
@@ -44,6 +49,16 @@ pub trait Policy: Send + Sync {
     fn policy_type(&self) -> &'static str;
 
     fn phase(&self) -> Phase;
+
+    /// Whether owners who try an endpoint are not asked.
+    fn passes_previews(&self) -> bool {
+        matches!(self.phase(), Phase::RateLimit | Phase::Payment)
+    }
+
+    /// How many policies this one is: each has its ten seconds.
+    fn parts(&self) -> u32 {
+        1
+    }
 
     /// Admits the query or refuses it.
     ///
@@ -62,6 +77,11 @@ pub trait Policy: Send + Sync {
     /// know is kept with [`Turn::note`].
     fn answer_filter(&self, _turn: &mut Turn) -> Option<Box<dyn AnswerFilter>> {
         None
+    }
+
+    /// Whether guests may ask an endpoint with this policy, as far as the others let them.
+    fn admits_guests(&self) -> bool {
+        false
     }
 
     /// Whether text is kept back until this policy's `post_hook` has approved the whole answer.

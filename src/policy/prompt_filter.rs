@@ -7,15 +7,20 @@ use serde::Deserialize;
 
 use super::content::{self, ContentFilter, Detector, Detectors, Mode, Place, Rule};
 use crate::{
-    domain::{Configuration, rules::violation, schema},
+    domain::{Configuration, rules::violation, schema, schema::TypeSpec},
     error::{Cause, Rule as Broken, Violation},
 };
 
-pub(super) const NAME: &str = "prompt_filter";
-pub(super) const ICON: &str = "🧹";
-pub(super) const DESCRIPTION: &str = "Blocks queries, or replaces text, by regular expressions and word lists: in the \
+const NAME: &str = "prompt_filter";
+const ICON: &str = "🧹";
+const DESCRIPTION: &str = "Blocks queries, or replaces text, by regular expressions and word lists: in the \
     question, in the references and in the answer. An answer that may be blocked is held back until its end; one \
     in which text is replaced still streams.";
+
+/// The type.
+pub(super) fn spec() -> TypeSpec {
+    TypeSpec::of::<Config>(NAME, DESCRIPTION, ICON, &[]).publishing(&["mode", "apply_to"]).checking(check)
+}
 
 /// What to look for, where, and what to do with it.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -68,7 +73,7 @@ pub(super) fn filter(configs: Vec<Config>) -> Result<ContentFilter, Cause> {
 }
 
 /// What the schema cannot say.
-pub(super) fn check(configuration: &Configuration) -> Vec<Violation> {
+fn check(configuration: &Configuration) -> Vec<Violation> {
     let Ok(config) = schema::read::<Config>(configuration) else { return Vec::new() };
     let problem = config.detectors().err();
     problem.map(|(field, problem)| violation(field, Broken::Pattern, problem)).into_iter().collect()

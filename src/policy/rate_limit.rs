@@ -9,15 +9,20 @@ use serde_json::{Map, json};
 
 use super::{Outcome, Phase, Policy, Turn, pattern::Pattern};
 use crate::{
-    domain::PolicyId,
+    domain::{PolicyId, schema::TypeSpec},
     error::{Cause, Error, Refusal},
     store::{Admission, RateCounters, Slot, Window},
 };
 
-pub(super) const NAME: &str = "rate_limit";
-pub(super) const ICON: &str = "⏳";
-pub(super) const DESCRIPTION: &str = "Limits queries per sliding second, minute or hour, for each caller or \
+const NAME: &str = "rate_limit";
+const ICON: &str = "⏳";
+const DESCRIPTION: &str = "Limits queries per sliding second, minute or hour, for each caller or \
     for all together. Exact over all replicas; counted when a query is admitted.";
+
+/// The type.
+pub(super) fn spec() -> TypeSpec {
+    TypeSpec::of::<Config>(NAME, DESCRIPTION, ICON, &[]).publishing(&["limit", "scope"])
+}
 
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -29,17 +29,18 @@ impl PolicySet {
     }
 
     /// Asks every policy, in phase order, until one refuses. Guests all look alike to policies, so they
-    /// are refused where there are any. Not to be cancelled: what has been entered
+    /// are refused where there are any, unless one admits guests. Not to be cancelled: what has been entered
     /// must be settled. `ended` is asked between hooks.
     ///
     /// # Errors
     /// `GuestNotAllowed`, the first refusal or failure, or what `ended` says.
     pub async fn admit(&self, turn: &mut Turn, ended: impl Fn() -> Option<Ended>) -> Result<(), Error> {
-        if turn.caller.is_guest() && !self.policies.is_empty() {
+        let open = self.policies.is_empty() || self.policies.iter().any(|policy| policy.admits_guests());
+        if turn.caller.is_guest() && !open {
             return Err(Error::GuestNotAllowed);
         }
         for (i, policy) in self.policies.iter().enumerate() {
-            if turn.preview && matches!(policy.phase(), Phase::RateLimit | Phase::Payment) {
+            if turn.preview && policy.passes_previews() {
                 continue;
             }
             if let Some(ended) = ended() {
@@ -47,7 +48,7 @@ impl PolicySet {
             }
             turn.entered.push(i);
             turn.desk(policy);
-            let admitted = guarded("pre_hook", policy.policy_type(), policy.pre_hook(turn)).await;
+            let admitted = guarded("pre_hook", policy.as_ref(), policy.pre_hook(turn)).await;
             if let Err(Error::Refused(refusal)) = &admitted {
                 turn.note_refusal(refusal);
             }
@@ -69,7 +70,7 @@ impl PolicySet {
         let mut verdict = Ok(());
         for policy in entered.into_iter().map(|i| &self.policies[i]) {
             turn.desk(policy);
-            let settled = guarded("post_hook", policy.policy_type(), policy.post_hook(turn, &outcome)).await;
+            let settled = guarded("post_hook", policy.as_ref(), policy.post_hook(turn, &outcome)).await;
             let Err(error) = settled else { continue };
             if let Error::Refused(refusal) = &error {
                 turn.note_refusal(refusal);
@@ -114,11 +115,13 @@ impl Error {
     }
 }
 
-async fn guarded(
+/// Runs a hook with its limit of time; a panic in it is an error like any other.
+pub(super) async fn guarded(
     name: &'static str,
-    policy: &'static str,
+    policy: &dyn Policy,
     hook: impl Future<Output = Result<(), Error>>,
 ) -> Result<(), Error> {
+    let (limit, policy) = (HOOK_LIMIT * policy.parts(), policy.policy_type());
     let span = tracing::info_span!(
         target: traces::TARGET,
         "hook",
@@ -126,7 +129,7 @@ async fn guarded(
         syft.policy.type = policy,
         error.type = tracing::field::Empty,
     );
-    let hook = timeout(HOOK_LIMIT, AssertUnwindSafe(hook).catch_unwind()).instrument(span.clone()).await;
+    let hook = timeout(limit, AssertUnwindSafe(hook).catch_unwind()).instrument(span.clone()).await;
     let done = judge(policy, hook);
     if let Err(error) = &done {
         span.record("error.type", error.reason());

@@ -42,7 +42,7 @@ pub struct Turn {
 }
 
 /// A policy, known by where it is in memory: it stays there for as long as the query runs.
-type Desk = usize;
+pub(super) type Desk = usize;
 
 /// How a query ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,6 +92,11 @@ impl Turn {
     /// Opens the notes of a policy that is asked now, and returns whose were open.
     pub(super) fn desk(&mut self, policy: &Arc<dyn Policy>) -> Desk {
         std::mem::replace(&mut self.desk, Arc::as_ptr(policy).cast::<()>().addr())
+    }
+
+    /// Opens the notes again that were open before.
+    pub(super) fn back_to(&mut self, desk: Desk) {
+        self.desk = desk;
     }
 
     /// Keeps a value from `pre_hook` for `post_hook`. One value per type; each policy has its own.

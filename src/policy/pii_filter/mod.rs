@@ -8,13 +8,26 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::content::{self, ContentFilter, Detectors, Mode, Place, Rule};
-use crate::error::Cause;
+use crate::{domain::schema::TypeSpec, error::Cause};
 
-pub(super) const NAME: &str = "pii_filter";
-pub(super) const ICON: &str = "🕵️";
-pub(super) const DESCRIPTION: &str = "Replaces e-mail addresses, phone numbers, credit card numbers, IBANs and IP \
+const NAME: &str = "pii_filter";
+const ICON: &str = "🕵️";
+const DESCRIPTION: &str = "Replaces e-mail addresses, phone numbers, credit card numbers, IBANs and IP \
     addresses in the question, the references and the answer, or refuses queries that hold them. Detectors go by \
     form and checksum; names and addresses of people are not found.";
+
+/// The type.
+pub(super) fn spec() -> TypeSpec {
+    TypeSpec::of::<Config>(NAME, DESCRIPTION, ICON, &[]).publishing(&[
+        "email",
+        "phone",
+        "credit_card",
+        "iban",
+        "ip_address",
+        "mode",
+        "apply_to",
+    ])
+}
 
 /// What to look for, where, and what to do with it.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]

@@ -1,6 +1,10 @@
 //! What every type of dataset, model and policy has in common: a name, and a configuration with a
 //! JSON Schema, derived from the struct it is read into.
 
+mod nested;
+
+use std::sync::Arc;
+
 use jsonschema::Validator;
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde::de::DeserializeOwned;
@@ -8,6 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Configuration, TypeInfo, rules::violation};
 use crate::error::{Cause, Rule, Violation};
+use nested::Held;
 
 /// What stands in an answer where a secret would.
 pub const REDACTED: &str = "[redacted]";
@@ -22,6 +27,8 @@ pub struct TypeSpec {
     schema: Map<String, Value>,
     validator: Option<Validator>,
     beyond_schema: fn(&Configuration) -> Vec<Violation>,
+    /// Types that may stand in a configuration of this one.
+    holds: Option<Held>,
 }
 
 impl TypeSpec {
@@ -48,6 +55,7 @@ impl TypeSpec {
             schema,
             validator,
             beyond_schema: |_| Vec::new(),
+            holds: None,
         }
     }
 
@@ -61,6 +69,13 @@ impl TypeSpec {
     #[must_use]
     pub fn checking(self, beyond_schema: fn(&Configuration) -> Vec<Violation>) -> Self {
         Self { beyond_schema, ..self }
+    }
+
+    /// Configurations of these types stand in its field `policies`, each beside its `policy_type`. They are
+    /// checked, struck out and published as their types say. At rest they are sealed as a whole.
+    #[must_use]
+    pub fn holding(self, types: Arc<[Arc<Self>]>) -> Self {
+        Self { secrets: &[nested::FIELD], holds: Some(Held::new(types)), ..self }
     }
 
     pub fn name(&self) -> &'static str {
@@ -94,18 +109,25 @@ impl TypeSpec {
             .collect();
         if broken.is_empty() {
             broken = (self.beyond_schema)(configuration);
+            broken.extend(self.holds.iter().flat_map(|held| held.check(configuration)));
         }
         broken
     }
 
     /// What anybody may see of a configuration.
     pub fn public(&self, configuration: &Configuration) -> Configuration {
+        if let Some(held) = &self.holds {
+            return held.public(configuration);
+        }
         let fields = configuration.iter().filter(|(field, _)| self.public.contains(&field.as_str()));
         fields.map(|(field, value)| (field.clone(), value.clone())).collect()
     }
 
     /// The configuration with its secrets struck out.
     pub fn redact(&self, mut configuration: Configuration) -> Configuration {
+        if let Some(held) = &self.holds {
+            return held.redact(configuration);
+        }
         for (field, value) in &mut configuration {
             if self.secrets.contains(&field.as_str()) && !value.is_null() {
                 *value = json!(REDACTED);
