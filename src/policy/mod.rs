@@ -21,10 +21,10 @@ use async_trait::async_trait;
 
 pub use filter::{AnswerFilter, Filters};
 pub use registry::Policies;
-pub use set::PolicySet;
+pub use set::{PolicySet, Verdict};
 pub use turn::{Outcome, Turn};
 
-use crate::error::Error;
+use crate::error::{Error, Refusal};
 
 /// When a policy's `pre_hook` runs: in this order, so that nobody pays for a refused query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,6 +35,15 @@ pub enum Phase {
     /// Adds to the answer, behind everything that filters it.
     Addition,
     Payment,
+}
+
+/// What a policy would say.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Foresight {
+    Admits,
+    Refuses(Box<Refusal>),
+    /// It cannot be told without counting or charging.
+    Unknown,
 }
 
 /// One type of policy on one endpoint.
@@ -66,6 +75,18 @@ pub trait Policy: Send + Sync {
     /// `Refused`; anything else when it cannot decide. Either ends the query.
     async fn pre_hook(&self, turn: &mut Turn) -> Result<(), Error>;
 
+    /// What `pre_hook` would say, leaving nothing behind: nothing is settled afterwards. What `pre_hook`s of
+    /// access and content policies do ends with the turn; others must say it themselves.
+    ///
+    /// # Errors
+    /// When it cannot decide, as in `pre_hook`.
+    async fn foresee(&self, turn: &mut Turn) -> Result<Foresight, Error> {
+        match self.phase() {
+            Phase::RateLimit | Phase::Payment => Ok(Foresight::Unknown),
+            Phase::Access | Phase::Content | Phase::Addition => Foresight::of(self.pre_hook(turn).await),
+        }
+    }
+
     /// Settles the query: takes what it costs, gives back what it does not.
     ///
     /// # Errors
@@ -87,5 +108,15 @@ pub trait Policy: Send + Sync {
     /// Whether text is kept back until this policy's `post_hook` has approved the whole answer.
     fn withholds_answer(&self) -> bool {
         false
+    }
+}
+
+impl Foresight {
+    fn of(verdict: Result<(), Error>) -> Result<Self, Error> {
+        match verdict {
+            Ok(()) => Ok(Self::Admits),
+            Err(Error::Refused(refusal)) => Ok(Self::Refuses(refusal)),
+            Err(error) => Err(error),
+        }
     }
 }

@@ -27,7 +27,7 @@ pub(super) fn spec() -> TypeSpec {
 #[serde(deny_unknown_fields)]
 pub(super) struct Config {
     /// Regular expressions in the syntax of the Rust crate `regex`. None may match the empty text, and a
-    /// word boundary is written `(?-u:\b)`. What one matches from any place on counts, so matches may
+    /// word boundary is written `(?-u:\b)`. Compiled, all of them may have 4 MiB. What one matches from any place on counts, so matches may
     /// overlap. Of a match of more than 8192 bytes in a streamed answer only the last 8192 are replaced.
     #[serde(default)]
     #[schemars(length(max = 100), inner(length(min = 1, max = 1000)))]
@@ -82,13 +82,14 @@ fn check(configuration: &Configuration) -> Vec<Violation> {
 impl Config {
     fn detectors(&self) -> Result<Vec<Detector>, (String, &'static str)> {
         let ignore_case = !self.case_sensitive;
-        let patterns = self.patterns.iter().enumerate().map(|(i, pattern)| {
-            Detector::regex(pattern, ignore_case)
-                .map_err(|problem| (format!("configuration.patterns.{i}"), problem))
-        });
-        let mut detectors = patterns.collect::<Result<Vec<_>, _>>()?;
+        let (mut detectors, mut room) = (Vec::new(), None);
+        for (i, pattern) in self.patterns.iter().enumerate() {
+            let detector = Detector::regex(pattern, ignore_case).and_then(|made| made.fits(&mut room));
+            detectors.push(detector.map_err(|problem| (format!("configuration.patterns.{i}"), problem))?);
+        }
         if !self.words.is_empty() {
             let words = Detector::words(&self.words, ignore_case, self.whole_words);
+            let words = words.and_then(|made| made.fits(&mut room));
             detectors.push(words.map_err(|problem| ("configuration.words".to_owned(), problem))?);
         }
         Ok(detectors)

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, json};
 
-use super::{Outcome, Phase, Policy, Turn, pattern::Pattern};
+use super::{Foresight, Outcome, Phase, Policy, Turn, pattern::Pattern};
 use crate::{
     domain::{PolicyId, schema::TypeSpec},
     error::{Cause, Error, Refusal},
@@ -97,6 +97,13 @@ impl Policy for RateLimit {
             }
             Admission::Refused { window, retry_after } => Err(limits[window].refusal(retry_after).into()),
         }
+    }
+
+    async fn foresee(&self, turn: &mut Turn) -> Result<Foresight, Error> {
+        let email = turn.caller.email();
+        let limits: Vec<&Limit> = self.limits.iter().filter(|limit| limit.applies_to(email)).collect();
+        let full = self.counters.foresee(limits.iter().map(|limit| limit.window(email)).collect()).await?;
+        Ok(full.map_or(Foresight::Admits, |(window, wait)| limits[window].refusal(wait).into()))
     }
 
     /// A slot returns only when a later policy refused: whatever else became of the query, it ran.

@@ -6,7 +6,7 @@ use futures_util::FutureExt;
 use tokio::time::{error::Elapsed, timeout};
 use tracing::Instrument;
 
-use super::{Filters, Outcome, Phase, Policy, Turn};
+use super::{Filters, Foresight, Outcome, Phase, Policy, Turn};
 use crate::{
     error::{Ended, Error},
     telemetry::traces,
@@ -19,6 +19,12 @@ const HOOK_LIMIT: Duration = Duration::from_secs(10);
 #[derive(Clone, Default)]
 pub struct PolicySet {
     policies: Arc<[Arc<dyn Policy>]>,
+}
+
+/// What the policies of one type would say.
+pub struct Verdict {
+    pub policy_type: &'static str,
+    pub foresight: Foresight,
 }
 
 impl PolicySet {
@@ -56,6 +62,21 @@ impl PolicySet {
         }
         turn.admitted = true;
         Ok(())
+    }
+
+    /// What every policy would say, in phase order, also behind one that refuses. Nothing is entered.
+    ///
+    /// # Errors
+    /// The first failure.
+    pub async fn foresee(&self, turn: &mut Turn) -> Result<Vec<Verdict>, Error> {
+        let mut verdicts = Vec::with_capacity(self.policies.len());
+        for policy in self.policies.iter() {
+            turn.desk(policy);
+            let (policy_type, limit) = (policy.policy_type(), HOOK_LIMIT * policy.parts());
+            let foreseen = timeout(limit, AssertUnwindSafe(policy.foresee(turn)).catch_unwind()).await;
+            verdicts.push(Verdict { policy_type, foresight: judge(policy_type, foreseen)? });
+        }
+        Ok(verdicts)
     }
 
     /// Settles every entered policy once, in reverse order, payment last: a policy that refuses the
@@ -137,10 +158,10 @@ pub(super) async fn guarded(
     done
 }
 
-fn judge(
+fn judge<T>(
     policy: &'static str,
-    hook: Result<std::thread::Result<Result<(), Error>>, Elapsed>,
-) -> Result<(), Error> {
+    hook: Result<std::thread::Result<Result<T, Error>>, Elapsed>,
+) -> Result<T, Error> {
     match hook {
         Ok(Ok(done)) => done,
         Ok(Err(_)) => Err(Error::internal(format!("a hook of policy '{policy}' panicked"))),

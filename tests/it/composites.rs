@@ -72,8 +72,7 @@ on_both! {
         for _ in 0..2 {
             let query = Some(asking("?"));
             let request = proto::PreviewQueryRequest { slug: "ask".to_owned(), query, ..Default::default() };
-            let mut events = owner.endpoints.preview_query(request).await.unwrap().into_inner();
-            while events.message().await.unwrap().is_some() {}
+            owner.endpoints.preview_query(request).await.unwrap();
         }
     }
 

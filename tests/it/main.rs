@@ -21,6 +21,7 @@ mod crash;
 mod database_faults;
 mod deadlines;
 mod drain;
+mod evaluation;
 mod half_sent;
 mod hub_client;
 mod identity;

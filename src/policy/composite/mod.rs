@@ -15,7 +15,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Map;
 
-use super::{AnswerFilter, Outcome, Phase, Policy, Turn, set::guarded};
+use super::{AnswerFilter, Foresight, Outcome, Phase, Policy, Turn, set::guarded};
 use crate::{
     domain::{self, Configuration, PolicyId, schema, schema::TypeSpec},
     error::{Cause, Error, Refusal},
@@ -133,6 +133,31 @@ impl Composite {
         self.groups.iter().flatten()
     }
 
+    async fn foresee_group(&self, group: &[Arc<dyn Policy>], turn: &mut Turn) -> Result<Foresight, Error> {
+        let mut so_far = if self.kind == Kind::AllOf { Foresight::Admits } else { refusal(self.kind).into() };
+        for child in group {
+            let desk = turn.desk(child);
+            let question = Arc::clone(&turn.query);
+            let foreseen = child.foresee(turn).await;
+            turn.back_to(desk);
+            so_far = match (self.kind, foreseen?) {
+                (Kind::Not, Foresight::Refuses(_)) => Foresight::Admits,
+                (Kind::Not, Foresight::Admits) => refusal(Kind::Not).into(),
+                (Kind::Not, Foresight::Unknown) => Foresight::Unknown,
+                (Kind::AllOf, refuses @ Foresight::Refuses(_)) => return Ok(refuses),
+                (Kind::AnyOf, Foresight::Admits) => return Ok(Foresight::Admits),
+                (Kind::AllOf, Foresight::Admits) => so_far,
+                (Kind::AnyOf, Foresight::Refuses(_)) if so_far == Foresight::Unknown => so_far,
+                (Kind::AnyOf, refuses @ Foresight::Refuses(_)) => {
+                    turn.query = question;
+                    refuses
+                }
+                (_, Foresight::Unknown) => Foresight::Unknown,
+            };
+        }
+        Ok(so_far)
+    }
+
     async fn ask_group(&self, group: usize, turn: &mut Turn) -> Result<(), Error> {
         let mut last = None;
         for (i, child) in self.groups[group].iter().enumerate() {
@@ -179,6 +204,18 @@ impl Policy for Composite {
             self.ask_group(group, turn).await?;
         }
         Ok(())
+    }
+
+    async fn foresee(&self, turn: &mut Turn) -> Result<Foresight, Error> {
+        let mut together = Foresight::Admits;
+        for group in &self.groups {
+            match self.foresee_group(group, turn).await? {
+                Foresight::Admits => {}
+                Foresight::Unknown => together = Foresight::Unknown,
+                refuses @ Foresight::Refuses(_) => return Ok(refuses),
+            }
+        }
+        Ok(together)
     }
 
     async fn post_hook(&self, turn: &mut Turn, outcome: &Outcome) -> Result<(), Error> {
@@ -284,5 +321,11 @@ fn refusal(kind: Kind) -> Refusal {
         message: "Access denied".to_owned(),
         retry_after: None,
         details: Map::new(),
+    }
+}
+
+impl From<Refusal> for Foresight {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refuses(Box::new(refusal))
     }
 }

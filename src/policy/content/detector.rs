@@ -13,7 +13,11 @@ use regex_automata::{
 };
 
 /// Bytes of one automaton. What would be larger is refused when it is configured.
-const MAX_AUTOMATON: usize = 4 << 20;
+const MAX_AUTOMATON: usize = 1 << 20;
+/// Bytes of all automata of one configuration: a plan keeps them.
+const MAX_AUTOMATA: usize = 4 << 20;
+
+const TOO_LARGE: &str = "is too large: repeat less, or use narrower classes, such as (?-u:\\w)";
 
 /// Something to look for.
 pub(in crate::policy) struct Detector {
@@ -78,6 +82,16 @@ impl Detector {
         Ok(Self { apart_from, valid: Some(valid), ..detector })
     }
 
+    /// Keeps count of automata, as far as one configuration may have them.
+    ///
+    /// # Errors
+    /// When they are too large together.
+    pub(in crate::policy) fn fits(self, room: &mut Option<usize>) -> Result<Self, &'static str> {
+        let left = room.unwrap_or(MAX_AUTOMATA).checked_sub(self.dfa.memory_usage());
+        *room = Some(left.ok_or(TOO_LARGE)?);
+        Ok(self)
+    }
+
     fn build<P: AsRef<str>>(
         patterns: &[P],
         syntax: &syntax::Config,
@@ -93,7 +107,7 @@ impl Detector {
             .syntax(*syntax)
             .thompson(thompson::Config::new().nfa_size_limit(Some(MAX_AUTOMATON)))
             .build_many(patterns)
-            .map_err(|_| "is too large: repeat less, or use narrower classes, such as (?-u:\\w)")?;
+            .map_err(|_| TOO_LARGE)?;
         Ok(Self { dfa, apart_from: |_| false, valid: None })
     }
 

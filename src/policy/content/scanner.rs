@@ -69,8 +69,9 @@ impl Scanner {
 
     /// Takes the next piece and returns what is decided.
     pub(in crate::policy) fn push(&mut self, piece: &str) -> String {
+        let detectors = Arc::clone(&self.detectors);
         for c in piece.chars() {
-            self.step(c);
+            self.step(&detectors, c);
         }
         let decided = self.threads.iter().map(|thread| thread.start).min().unwrap_or(self.end());
         self.release(decided)
@@ -102,19 +103,20 @@ impl Scanner {
         self.base + self.text.len()
     }
 
-    fn step(&mut self, c: char) {
+    fn step(&mut self, detectors: &Detectors, c: char) {
         let mut bytes = [0; 4];
         let bytes = c.encode_utf8(&mut bytes).as_bytes();
-        let detectors = Arc::clone(&self.detectors);
-        self.begin(&detectors, bytes[0]);
+        self.begin(detectors, bytes[0]);
         if !self.threads.is_empty() {
             let mut threads = std::mem::take(&mut self.threads);
-            threads.retain_mut(|thread| self.goes_on(&detectors, thread, c, bytes));
+            threads.retain_mut(|thread| self.goes_on(detectors, thread, c, bytes));
             self.threads = threads;
         }
         self.text.push(c);
         self.last = Some(c);
-        self.thin(&detectors);
+        if !self.threads.is_empty() {
+            self.thin(detectors);
+        }
     }
 
     /// A thread for each detector that may match from here on.
