@@ -103,3 +103,23 @@ fn yes() -> bool {
 fn block() -> Mode {
     Mode::Block
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::check;
+
+    #[test]
+    fn all_patterns_together_are_bounded() {
+        let fields = |patterns: usize| {
+            let pattern = r"\w+@\w+\.\w+";
+            let configuration = json!({"patterns": vec![pattern; patterns]});
+            let broken = check(configuration.as_object().unwrap());
+            broken.into_iter().map(|broken| broken.field).collect::<Vec<_>>()
+        };
+        assert_eq!(fields(2), Vec::<String>::new());
+        let [field] = fields(100).try_into().unwrap();
+        assert!(field.starts_with("configuration.patterns."), "{field}");
+    }
+}

@@ -71,7 +71,7 @@ on_both! {
         // An owner who tries the endpoint passes the limit.
         for _ in 0..2 {
             let query = Some(asking("?"));
-            let request = proto::PreviewQueryRequest { slug: "ask".to_owned(), query, ..Default::default() };
+            let request = proto::PreviewQueryRequest { slug: "ask".to_owned(), query };
             owner.endpoints.preview_query(request).await.unwrap();
         }
     }

@@ -15,7 +15,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-pub(super) use detector::{Detector, Detectors};
+pub(super) use detector::{Detector, Detectors, Valid};
 use scanner::Scanner;
 
 use super::{AnswerFilter, Filters, Outcome, Phase, Policy, Turn};

@@ -5,13 +5,13 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
-use super::super::content::Detector;
+use super::super::content::{Detector, Valid};
 
 type Compiled = Result<Vec<Arc<Detector>>, &'static str>;
 
 /// In the order of the switches. Compiled once in a process.
 static COMPILED: LazyLock<[Compiled; 5]> = LazyLock::new(|| {
-    let checked = |forms: &[(&str, fn(&str) -> bool)]| {
+    let checked = |forms: &[(&str, Valid)]| {
         forms.iter().map(|(form, valid)| Detector::checked(form, *valid).map(Arc::new)).collect()
     };
     [
