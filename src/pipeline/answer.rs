@@ -81,6 +81,10 @@ impl Draft {
         let mut references = found?;
         references.cut(MAX_REFERENCES);
         self.filters.references(&mut references)?;
+        if !self.filters.is_empty() {
+            // What stands in the place of something may be longer.
+            references.cut(MAX_REFERENCES);
+        }
         turn.documents = references.documents.len();
         let references = Arc::new(references);
         sink.send(turn, QueryEvent::References(Arc::clone(&references))).await?;

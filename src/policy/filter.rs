@@ -39,6 +39,10 @@ impl Filters {
         Self { filters }
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.filters.is_empty()
+    }
+
     /// Passes references through every filter.
     ///
     /// # Errors
