@@ -4,6 +4,7 @@
 mod attachments;
 mod documents;
 mod endpoints;
+mod evaluation;
 mod keys;
 mod marketplaces;
 mod page;
@@ -13,6 +14,7 @@ mod tenants;
 pub use attachments::AttachmentDraft;
 pub use documents::Ingestion;
 pub use endpoints::{EndpointDetail, EndpointDraft};
+pub use evaluation::{Decided, Decision, Evaluation, EvaluationDraft};
 pub use keys::ApiKeyDraft;
 pub use marketplaces::{ConnectionDraft, ProofDraft, RegistrationDraft};
 pub use page::{Page, PageRequest};

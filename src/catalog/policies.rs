@@ -141,7 +141,7 @@ impl Catalog {
 }
 
 /// The endpoint that a caller names, in one way or the other; `None` when in neither, or in both.
-fn named_endpoint(check: &mut Check, slug: &str, id: &str) -> Option<EndpointRef> {
+pub(super) fn named_endpoint(check: &mut Check, slug: &str, id: &str) -> Option<EndpointRef> {
     match (slug, id) {
         ("", "") => None,
         (slug, "") => Some(EndpointRef::Slug(slug.to_owned())),

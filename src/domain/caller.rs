@@ -103,7 +103,8 @@ impl Caller {
         &self.who.email
     }
 
-    /// Whether nobody knows who it is: such callers may query endpoints without policies.
+    /// Whether nobody knows who it is: such callers may query endpoints without policies,
+    /// and those that say so.
     pub fn is_guest(&self) -> bool {
         self.who.guest
     }

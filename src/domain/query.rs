@@ -129,6 +129,11 @@ impl Query {
         &self.messages
     }
 
+    /// Passes every message's text through `change`. A text that was there must not become empty.
+    pub fn rewrite(&mut self, mut change: impl FnMut(&mut String)) {
+        self.messages.iter_mut().for_each(|message| change(&mut message.content));
+    }
+
     pub fn search(&self) -> SearchOptions {
         self.search
     }

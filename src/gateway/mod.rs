@@ -7,6 +7,7 @@ pub mod body;
 pub mod cors;
 mod docs;
 mod endpoints;
+mod evaluation;
 mod front;
 mod health;
 mod keys;
@@ -154,6 +155,7 @@ fn routes() -> Vec<Route> {
         attachments::dataset_routes(),
         attachments::model_routes(),
         policies::routes(),
+        evaluation::routes(),
         marketplaces::routes(),
         settings::routes(),
         tenants::routes(),

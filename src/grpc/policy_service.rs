@@ -66,4 +66,14 @@ impl PolicyService for Api {
         let types = self.catalog.policy_types().into_iter().map(convert::type_info).collect();
         Ok(Response::new(proto::ListPolicyTypesResponse { types }))
     }
+
+    async fn evaluate_policies(
+        &self,
+        request: Request<proto::EvaluatePoliciesRequest>,
+    ) -> Result<Response<proto::EvaluatePoliciesResponse>, Status> {
+        let tenant = tenant(&request)?;
+        let draft = convert::evaluation_draft(request.into_inner()).map_err(status)?;
+        let evaluated = self.catalog.evaluate_policies(&tenant, draft).await.map_err(status)?;
+        Ok(Response::new(convert::evaluation(evaluated)))
+    }
 }

@@ -28,7 +28,7 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    pub(super) fn new(plan: &Plan, turn: &Turn) -> Self {
+    pub(super) fn new(plan: &Plan, turn: &mut Turn) -> Self {
         let withheld = plan.policies.withholds_answer().then(String::new);
         Self { filters: plan.policies.filters(turn), withheld, completion: None }
     }
@@ -81,6 +81,10 @@ impl Draft {
         let mut references = found?;
         references.cut(MAX_REFERENCES);
         self.filters.references(&mut references)?;
+        if !self.filters.is_empty() {
+            // What stands in the place of something may be longer.
+            references.cut(MAX_REFERENCES);
+        }
         turn.documents = references.documents.len();
         let references = Arc::new(references);
         sink.send(QueryEvent::References(Arc::clone(&references))).await?;

@@ -39,6 +39,10 @@ impl Filters {
         Self { filters }
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.filters.is_empty()
+    }
+
     /// Passes references through every filter.
     ///
     /// # Errors
@@ -65,5 +69,19 @@ impl Filters {
             text.push_str(&filter.finish()?);
             Ok(text)
         })
+    }
+}
+
+impl AnswerFilter for Filters {
+    fn references(&mut self, references: &mut References) -> Result<(), Refusal> {
+        Self::references(self, references)
+    }
+
+    fn delta(&mut self, text: String) -> Result<String, Refusal> {
+        Self::delta(self, text)
+    }
+
+    fn finish(&mut self) -> Result<String, Refusal> {
+        Self::finish(self)
     }
 }

@@ -5,8 +5,14 @@
 
 mod access;
 mod accounting;
+mod allow_guests;
+mod attribution;
+mod composite;
+mod content;
 mod filter;
 mod pattern;
+mod pii_filter;
+mod prompt_filter;
 mod rate_limit;
 mod registry;
 mod set;
@@ -16,10 +22,10 @@ use async_trait::async_trait;
 
 pub use filter::{AnswerFilter, Filters};
 pub use registry::Policies;
-pub use set::PolicySet;
+pub use set::{PolicySet, Verdict};
 pub use turn::{Outcome, Turn};
 
-use crate::error::Error;
+use crate::error::{Error, Refusal};
 
 /// When a policy's `pre_hook` runs: in this order, so that nobody pays for a refused query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,7 +33,18 @@ pub enum Phase {
     Access,
     RateLimit,
     Content,
+    /// Adds to the answer, behind everything that filters it.
+    Addition,
     Payment,
+}
+
+/// What a policy would say.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Foresight {
+    Admits,
+    Refuses(Box<Refusal>),
+    /// It cannot be told without counting or charging.
+    Unknown,
 }
 
 /// One type of policy on one endpoint.
@@ -43,11 +60,33 @@ pub trait Policy: Send + Sync {
 
     fn phase(&self) -> Phase;
 
+    /// Whether owners who try an endpoint are not asked.
+    fn passes_previews(&self) -> bool {
+        matches!(self.phase(), Phase::RateLimit | Phase::Payment)
+    }
+
+    /// How many policies this one is: each has its ten seconds.
+    fn parts(&self) -> u32 {
+        1
+    }
+
     /// Admits the query or refuses it.
     ///
     /// # Errors
     /// `Refused`; anything else when it cannot decide. Either ends the query.
     async fn pre_hook(&self, turn: &mut Turn) -> Result<(), Error>;
+
+    /// What `pre_hook` would say, leaving nothing behind: nothing is settled afterwards. What `pre_hook`s of
+    /// access and content policies do ends with the turn; others must say it themselves.
+    ///
+    /// # Errors
+    /// When it cannot decide, as in `pre_hook`.
+    async fn foresee(&self, turn: &mut Turn) -> Result<Foresight, Error> {
+        match self.phase() {
+            Phase::RateLimit | Phase::Payment => Ok(Foresight::Unknown),
+            Phase::Access | Phase::Content | Phase::Addition => Foresight::of(self.pre_hook(turn).await),
+        }
+    }
 
     /// Settles the query: takes what it costs, gives back what it does not.
     ///
@@ -56,13 +95,29 @@ pub trait Policy: Send + Sync {
     /// a completed query into a failed one, for the policies settled after this one too.
     async fn post_hook(&self, turn: &mut Turn, outcome: &Outcome) -> Result<(), Error>;
 
-    /// A filter over what leaves, for this query.
-    fn answer_filter(&self, _turn: &Turn) -> Option<Box<dyn AnswerFilter>> {
+    /// A filter over what leaves, for this query. Made before any policy is entered; what both need to
+    /// know is kept with [`Turn::note`].
+    fn answer_filter(&self, _turn: &mut Turn) -> Option<Box<dyn AnswerFilter>> {
         None
+    }
+
+    /// Whether guests may ask an endpoint with this policy, as far as the others let them.
+    fn admits_guests(&self) -> bool {
+        false
     }
 
     /// Whether text is kept back until this policy's `post_hook` has approved the whole answer.
     fn withholds_answer(&self) -> bool {
         false
+    }
+}
+
+impl Foresight {
+    fn of(verdict: Result<(), Error>) -> Result<Self, Error> {
+        match verdict {
+            Ok(()) => Ok(Self::Admits),
+            Err(Error::Refused(refusal)) => Ok(Self::Refuses(refusal)),
+            Err(error) => Err(error),
+        }
     }
 }

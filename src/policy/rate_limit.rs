@@ -7,17 +7,22 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, json};
 
-use super::{Outcome, Phase, Policy, Turn, pattern::Pattern};
+use super::{Foresight, Outcome, Phase, Policy, Turn, pattern::Pattern};
 use crate::{
-    domain::PolicyId,
+    domain::{PolicyId, schema::TypeSpec},
     error::{Cause, Error, Refusal},
     store::{Admission, RateCounters, Slot, Window},
 };
 
-pub(super) const NAME: &str = "rate_limit";
-pub(super) const ICON: &str = "⏳";
-pub(super) const DESCRIPTION: &str = "Limits queries per sliding second, minute or hour, for each caller or \
+const NAME: &str = "rate_limit";
+const ICON: &str = "⏳";
+const DESCRIPTION: &str = "Limits queries per sliding second, minute or hour, for each caller or \
     for all together. Exact over all replicas; counted when a query is admitted.";
+
+/// The type.
+pub(super) fn spec() -> TypeSpec {
+    TypeSpec::of::<Config>(NAME, DESCRIPTION, ICON, &[]).publishing(&["limit", "scope"])
+}
 
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -92,6 +97,13 @@ impl Policy for RateLimit {
             }
             Admission::Refused { window, retry_after } => Err(limits[window].refusal(retry_after).into()),
         }
+    }
+
+    async fn foresee(&self, turn: &mut Turn) -> Result<Foresight, Error> {
+        let email = turn.caller.email();
+        let limits: Vec<&Limit> = self.limits.iter().filter(|limit| limit.applies_to(email)).collect();
+        let full = self.counters.foresee(limits.iter().map(|limit| limit.window(email)).collect()).await?;
+        Ok(full.map_or(Foresight::Admits, |(window, wait)| limits[window].refusal(wait).into()))
     }
 
     /// A slot returns only when a later policy refused: whatever else became of the query, it ran.

@@ -6,7 +6,7 @@ use futures_util::FutureExt;
 use tokio::time::{error::Elapsed, timeout};
 use tracing::Instrument;
 
-use super::{AnswerFilter, Filters, Outcome, Phase, Policy, Turn};
+use super::{Filters, Foresight, Outcome, Phase, Policy, Turn};
 use crate::{
     error::{Ended, Error},
     telemetry::traces,
@@ -21,6 +21,12 @@ pub struct PolicySet {
     policies: Arc<[Arc<dyn Policy>]>,
 }
 
+/// What the policies of one type would say.
+pub struct Verdict {
+    pub policy_type: &'static str,
+    pub foresight: Foresight,
+}
+
 impl PolicySet {
     /// Orders the policies by phase; within a phase they keep their order.
     pub fn new(mut policies: Vec<Arc<dyn Policy>>) -> Self {
@@ -29,24 +35,26 @@ impl PolicySet {
     }
 
     /// Asks every policy, in phase order, until one refuses. Guests all look alike to policies, so they
-    /// are refused where there are any. Not to be cancelled: what has been entered
+    /// are refused where there are any, unless one admits guests. Not to be cancelled: what has been entered
     /// must be settled. `ended` is asked between hooks.
     ///
     /// # Errors
     /// `GuestNotAllowed`, the first refusal or failure, or what `ended` says.
     pub async fn admit(&self, turn: &mut Turn, ended: impl Fn() -> Option<Ended>) -> Result<(), Error> {
-        if turn.caller.is_guest() && !self.policies.is_empty() {
+        let open = self.policies.is_empty() || self.policies.iter().any(|policy| policy.admits_guests());
+        if turn.caller.is_guest() && !open {
             return Err(Error::GuestNotAllowed);
         }
         for (i, policy) in self.policies.iter().enumerate() {
-            if turn.preview && matches!(policy.phase(), Phase::RateLimit | Phase::Payment) {
+            if turn.preview && policy.passes_previews() {
                 continue;
             }
             if let Some(ended) = ended() {
                 return Err(Error::Ended(ended));
             }
             turn.entered.push(i);
-            let admitted = guarded("pre_hook", policy.policy_type(), policy.pre_hook(turn)).await;
+            turn.desk(policy);
+            let admitted = guarded("pre_hook", policy.as_ref(), policy.pre_hook(turn)).await;
             if let Err(Error::Refused(refusal)) = &admitted {
                 turn.note_refusal(refusal);
             }
@@ -54,6 +62,21 @@ impl PolicySet {
         }
         turn.admitted = true;
         Ok(())
+    }
+
+    /// What every policy would say, in phase order, also behind one that refuses. Nothing is entered.
+    ///
+    /// # Errors
+    /// The first failure.
+    pub async fn foresee(&self, turn: &mut Turn) -> Result<Vec<Verdict>, Error> {
+        let mut verdicts = Vec::with_capacity(self.policies.len());
+        for policy in self.policies.iter() {
+            turn.desk(policy);
+            let (policy_type, limit) = (policy.policy_type(), HOOK_LIMIT * policy.parts());
+            let foreseen = timeout(limit, AssertUnwindSafe(policy.foresee(turn)).catch_unwind()).await;
+            verdicts.push(Verdict { policy_type, foresight: judge(policy_type, foreseen)? });
+        }
+        Ok(verdicts)
     }
 
     /// Settles every entered policy once, in reverse order, payment last: a policy that refuses the
@@ -67,7 +90,8 @@ impl PolicySet {
         entered.sort_by_key(|i| self.policies[*i].phase() == Phase::Payment);
         let mut verdict = Ok(());
         for policy in entered.into_iter().map(|i| &self.policies[i]) {
-            let settled = guarded("post_hook", policy.policy_type(), policy.post_hook(turn, &outcome)).await;
+            turn.desk(policy);
+            let settled = guarded("post_hook", policy.as_ref(), policy.post_hook(turn, &outcome)).await;
             let Err(error) = settled else { continue };
             if let Error::Refused(refusal) = &error {
                 turn.note_refusal(refusal);
@@ -91,10 +115,12 @@ impl PolicySet {
     }
 
     /// The filters of this query, in phase order.
-    pub fn filters(&self, turn: &Turn) -> Filters {
-        let filters: Vec<Box<dyn AnswerFilter>> =
-            self.policies.iter().filter_map(|policy| policy.answer_filter(turn)).collect();
-        Filters::new(filters)
+    pub fn filters(&self, turn: &mut Turn) -> Filters {
+        let filter = |policy: &Arc<dyn Policy>| {
+            turn.desk(policy);
+            policy.answer_filter(turn)
+        };
+        Filters::new(self.policies.iter().filter_map(filter).collect())
     }
 
     /// Whether text is kept back until the answer has been settled.
@@ -115,11 +141,13 @@ impl Error {
     }
 }
 
-async fn guarded(
+/// Runs a hook with its limit of time; a panic in it is an error like any other.
+pub(super) async fn guarded(
     name: &'static str,
-    policy: &'static str,
+    policy: &dyn Policy,
     hook: impl Future<Output = Result<(), Error>>,
 ) -> Result<(), Error> {
+    let (limit, policy) = (HOOK_LIMIT * policy.parts(), policy.policy_type());
     let span = tracing::info_span!(
         target: traces::TARGET,
         "hook",
@@ -127,7 +155,7 @@ async fn guarded(
         syft.policy.type = policy,
         error.type = tracing::field::Empty,
     );
-    let hook = timeout(HOOK_LIMIT, AssertUnwindSafe(hook).catch_unwind()).instrument(span.clone()).await;
+    let hook = timeout(limit, AssertUnwindSafe(hook).catch_unwind()).instrument(span.clone()).await;
     let done = judge(policy, hook);
     if let Err(error) = &done {
         span.record("error.type", error.reason());
@@ -135,10 +163,10 @@ async fn guarded(
     done
 }
 
-fn judge(
+fn judge<T>(
     policy: &'static str,
-    hook: Result<std::thread::Result<Result<(), Error>>, Elapsed>,
-) -> Result<(), Error> {
+    hook: Result<std::thread::Result<Result<T, Error>>, Elapsed>,
+) -> Result<T, Error> {
     match hook {
         Ok(Ok(done)) => done,
         Ok(Err(_)) => Err(Error::internal(format!("a hook of policy '{policy}' panicked"))),

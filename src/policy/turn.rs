@@ -6,6 +6,7 @@ use std::{
     sync::Arc,
 };
 
+use super::Policy;
 use crate::{
     domain::{Caller, Cost, PolicyEntry, Query, QueryId, Usage},
     error::{Ended, Refusal},
@@ -39,8 +40,13 @@ pub struct Turn {
     /// Indices of the policies that were entered, in order.
     pub(super) entered: Vec<usize>,
     pub(super) admitted: bool,
-    notes: HashMap<TypeId, Box<dyn Any + Send>>,
+    notes: HashMap<(Desk, TypeId), Box<dyn Any + Send>>,
+    /// Whose notes are open.
+    desk: Desk,
 }
+
+/// A policy, known by where it is in memory: it stays there for as long as the query runs.
+pub(super) type Desk = usize;
 
 /// How a query ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +86,7 @@ impl Turn {
             entered: Vec::new(),
             admitted: false,
             notes: HashMap::new(),
+            desk: 0,
         }
     }
 
@@ -88,14 +95,30 @@ impl Turn {
         self.admitted
     }
 
-    /// Keeps a value from `pre_hook` for `post_hook`. One value per type.
+    /// Opens the notes of a policy that is asked now, and returns whose were open.
+    pub(super) fn desk(&mut self, policy: &Arc<dyn Policy>) -> Desk {
+        std::mem::replace(&mut self.desk, Arc::as_ptr(policy).cast::<()>().addr())
+    }
+
+    /// Opens the notes again that were open before.
+    pub(super) fn back_to(&mut self, desk: Desk) {
+        self.desk = desk;
+    }
+
+    /// Keeps a value from `pre_hook` for `post_hook`. One value per type; each policy has its own.
     pub fn keep<T: Any + Send>(&mut self, note: T) {
-        self.notes.insert(TypeId::of::<T>(), Box::new(note));
+        self.notes.insert((self.desk, TypeId::of::<T>()), Box::new(note));
+    }
+
+    /// A value that a policy's filter and its hooks share; it begins as the default.
+    pub fn note<T: Any + Send + Clone + Default>(&mut self) -> T {
+        let note = self.notes.entry((self.desk, TypeId::of::<T>())).or_insert_with(|| Box::new(T::default()));
+        note.downcast_ref().cloned().unwrap_or_default()
     }
 
     /// Takes a kept value.
     pub fn take<T: Any + Send>(&mut self) -> Option<T> {
-        let note = self.notes.remove(&TypeId::of::<T>())?;
+        let note = self.notes.remove(&(self.desk, TypeId::of::<T>()))?;
         note.downcast().ok().map(|note| *note)
     }
 

@@ -68,6 +68,7 @@ pub enum Admission {
 #[derive(Clone)]
 pub struct RateCounters {
     requests: mpsc::Sender<Request>,
+    store: Store,
 }
 
 enum Request {
@@ -80,7 +81,7 @@ impl RateCounters {
     pub fn start(store: &Store) -> Self {
         let (requests, inbox) = mpsc::channel(1024);
         store.inner.tasks.spawn(serve(store.clone(), inbox));
-        Self { requests }
+        Self { requests, store: store.clone() }
     }
 
     /// Takes one slot in each window, or none. What a caller is granted who has gone away is given back.
@@ -96,6 +97,20 @@ impl RateCounters {
             answer.await.map_err(|_| gone())?
         };
         timeout(PATIENCE, asked).await.unwrap_or_else(|_| Err(late()))
+    }
+
+    /// The first window that has no room now, and when it has. Takes nothing, and asks behind the writer's
+    /// back: what is being committed is not seen.
+    ///
+    /// # Errors
+    /// `StoreUnavailable`.
+    pub async fn foresee(&self, windows: Vec<Window>) -> Result<Option<(usize, Duration)>, Error> {
+        for (i, window) in windows.iter().enumerate() {
+            if let Some(wait) = ledger::wait(&self.store, window).await? {
+                return Ok(Some((i, wait)));
+            }
+        }
+        Ok(None)
     }
 
     /// Gives slots back, soon. Lost only if the database fails: the slots then count as spent.

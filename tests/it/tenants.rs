@@ -175,6 +175,16 @@ fn requests(ids: &Ids) -> Vec<(&'static str, Vec<u8>)> {
             "PolicyService/ListPolicies",
             proto::ListPoliciesRequest { endpoint_slug: slug(), ..Default::default() }.encode_to_vec(),
         ),
+        (
+            "PolicyService/EvaluatePolicies",
+            proto::EvaluatePoliciesRequest {
+                endpoint_slug: slug(),
+                email: "a@x.org".to_owned(),
+                query: Some(question()),
+                ..Default::default()
+            }
+            .encode_to_vec(),
+        ),
         ("AccessService/RevokeApiKey", proto::RevokeApiKeyRequest { id: ids.key.clone() }.encode_to_vec()),
     ]
     .into_iter()

@@ -1,10 +1,12 @@
 //! Between wire types and domain values. Wire types stop here.
 
+mod evaluation;
 mod listings;
 mod marketplaces;
 mod query;
 mod resources;
 
+pub(super) use evaluation::{evaluation, evaluation_draft};
 pub(super) use listings::{availability, chosen, outcome, synced};
 pub(super) use marketplaces::{connection_draft, marketplace, proof_draft, registration_draft};
 pub(super) use query::{answer, event, parse_query, policy_metadata, references};

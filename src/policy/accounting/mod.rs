@@ -25,7 +25,10 @@ pub(super) use config::Config;
 
 use super::{Outcome, Phase, Policy, Turn};
 use crate::{
-    domain::{self, ChargeId, Cost, EndpointId, PolicyEntry, Transaction, Usage, schema},
+    domain::{
+        self, ChargeId, Cost, EndpointId, PolicyEntry, Transaction, Usage,
+        schema::{self, TypeSpec},
+    },
     error::{Cause, Ended, Error, Refusal, Resource},
     store::{Decision, NewCharge, Store},
     upstream,
@@ -35,12 +38,16 @@ use money::Price;
 use service::{Reason, Service};
 use till::{Clock, Reserved, Unpaid};
 
+pub(super) fn spec() -> TypeSpec {
+    TypeSpec::of::<Config>(NAME, DESCRIPTION, ICON, SECRETS).publishing(PUBLIC)
+}
+
 pub(super) const NAME: &str = "accounting";
 pub(super) const ICON: &str = "💳";
 pub(super) const DESCRIPTION: &str = "Charges for answers, by call or by token, through an accounting \
     service. Callers pay with a transaction token. Refused and failed queries cost nothing.";
-pub(super) const SECRETS: &[&str] = &["accounting_email", "accounting_password"];
-pub(super) const PUBLIC: &[&str] = &["price", "pricing_mode", "input_price", "output_price", "currency"];
+const SECRETS: &[&str] = &["accounting_email", "accounting_password"];
+const PUBLIC: &[&str] = &["price", "pricing_mode", "input_price", "output_price", "currency"];
 
 /// Beyond the time of its answer, a query takes this long at most: its hooks before and after.
 const HOOKS: Duration = Duration::from_secs(120);

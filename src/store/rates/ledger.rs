@@ -9,7 +9,10 @@ use std::{
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, Value};
 
 use super::{Admission, Key, Slot, Window};
-use crate::{error::Error, store::bulk::Bulk};
+use crate::{
+    error::Error,
+    store::{Store, bulk::Bulk},
+};
 
 /// The slots of one (policy, key), as far as this batch needs them. Both lists have the oldest last.
 #[derive(Default)]
@@ -48,6 +51,26 @@ fn admit(counters: &mut BTreeMap<Key, Counter>, windows: &[Window]) -> Admission
     }
     let taken = windows.iter().filter_map(|window| Some(counters.get_mut(&key(window))?.take(window)));
     Admission::Granted(taken.collect())
+}
+
+/// How long until a window has room, without locking or taking anything; `None` when it has.
+pub(super) async fn wait(store: &Store, window: &Window) -> Result<Option<Duration>, Error> {
+    let clock = match store.backend() {
+        DbBackend::Postgres => "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint",
+        _ => "CAST(unixepoch('now', 'subsec') * 1000000 AS INTEGER)",
+    };
+    let sql = format!(
+        "SELECT admitted_at, {clock} AS now FROM rate_slots WHERE policy_id = $1 AND key = $2 \
+         ORDER BY admitted_at DESC LIMIT 1 OFFSET $3"
+    );
+    let skipped = i64::from(window.limit.saturating_sub(1));
+    let values = [window.policy.0.into(), window.key.clone().into(), skipped.into()];
+    let Some(row) = store.reader().query_one_raw(store.statement(&sql, values)).await? else {
+        return Ok(None);
+    };
+    let (admitted_at, now): (i64, i64) = (row.try_get("", "admitted_at")?, row.try_get("", "now")?);
+    let wait = u64::try_from(admitted_at.saturating_add(micros(window.length)) - now).unwrap_or(0);
+    Ok((wait > 0).then(|| Duration::from_micros(wait)))
 }
 
 impl Counter {

@@ -49,6 +49,20 @@ impl AnswerFilter for Stars {
     }
 }
 
+/// Makes every document too large for an answer.
+struct Grows;
+
+impl AnswerFilter for Grows {
+    fn references(&mut self, references: &mut References) -> Result<(), Refusal> {
+        references.documents[0].content = "x".repeat(4 << 20);
+        Ok(())
+    }
+
+    fn delta(&mut self, text: String) -> Result<String, Refusal> {
+        Ok(text)
+    }
+}
+
 fn filtered(log: &Log, words: &'static [&'static str]) -> Plan {
     let capitals = Probe { filter: Some(|| Box::new(Capitals::default())), ..Probe::new("capitals", log) };
     let stars = Probe { filter: Some(|| Box::new(Stars)), ..Probe::new("stars", log) };
@@ -64,6 +78,16 @@ async fn filters_see_references_pieces_and_the_end_in_phase_order() {
     let answer = rig.ask().answer().await.unwrap();
     assert_eq!(answer.references.unwrap().documents[0].content, "TEXT");
     assert_eq!(answer.text, "A*B*C*D*");
+}
+
+#[tokio::test]
+async fn references_that_a_filter_made_too_large_are_cut() {
+    let log = Arc::new(Mutex::default());
+    let grows = Probe { filter: Some(|| Box::new(Grows)), ..Probe::new("grows", &log) };
+    let plan = plan(None, vec![Arc::new(grows) as Arc<dyn Policy>]);
+    let rig =
+        Rig::new(Config::default(), Plan { dataset: Some(Arc::new(OneDocument { yields: 0 })), ..plan });
+    assert!(rig.ask().answer().await.unwrap().references.unwrap().documents.is_empty());
 }
 
 #[tokio::test]

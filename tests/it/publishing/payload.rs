@@ -28,6 +28,12 @@ async fn what_is_published_is_of_the_hubs_form_and_names_nobody() {
         )
         .await;
     owner.policy("law", "rate_limit", json!({"limit": "3/m", "applied_to": ["canary@people.example"]})).await;
+    owner.policy("law", "prompt_filter", json!({"patterns": ["canary@.*"], "words": ["x@canary"]})).await;
+    let within = json!([
+        {"policy_type": "access", "configuration": {"allowed_users": ["canary@people.example"]}},
+        {"policy_type": "rate_limit", "configuration": {"limit": "5/m", "applied_to": ["x@canary.example"]}},
+    ]);
+    owner.policy("law", "any_of", json!({"policies": within})).await;
     published(&mut owner, "law").await;
     let mut body = hub.bodies("publish").remove(0);
     for policy in body["policies"].as_array_mut().unwrap() {

@@ -129,6 +129,12 @@ fn requests(names: &Names) -> Vec<(&'static str, &'static str, String, Option<Va
             Some(json!({"name": "changed"})),
         ),
         ("DELETE", "/api/v1/policies/{policy_id}", at("policies", &names.policy_id, ""), None),
+        (
+            "POST",
+            "/api/v1/policies/evaluate",
+            "/api/v1/policies/evaluate".into(),
+            Some(json!({"endpoint_id": names.endpoint_id, "email": "a@x.org", "messages": "?"})),
+        ),
         ("DELETE", "/api/v1/keys/{key_id}", at("keys", &names.key_id, ""), None),
         ("GET", "/api/v1/marketplaces/{marketplace_id}", at("marketplaces", &names.marketplace_id, ""), None),
         (

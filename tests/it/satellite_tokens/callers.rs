@@ -39,8 +39,13 @@ on_both! {
         }
         let series = "syft_queries_total{outcome=\"refused\",reason=\"GUEST_NOT_ALLOWED\"}";
         eventually("the refusals are counted", async || space.metric(series).await == 2.0).await;
-        // Its policies gone, the endpoint is open.
+        // An endpoint may say that it is for guests; its other policies still decide.
         let mut owner = space.admin().await;
+        owner.policy("guarded", "allow_guests", serde_json::json!({})).await;
+        guest.query("guarded").await.unwrap();
+        owner.policy("guarded", "access", serde_json::json!({"denied_users": ["guest@syfthub.org"]})).await;
+        assert_eq!(reason(&guest.query("guarded").await.unwrap_err()), "POLICY_VIOLATION");
+        // Its policies gone, the endpoint is open.
         let listed = owner.policies.list_policies(syft_endpoints::proto::ListPoliciesRequest::default()).await;
         for policy in listed.unwrap().into_inner().policies {
             let request = syft_endpoints::proto::DeletePolicyRequest { id: policy.id };

@@ -288,7 +288,7 @@ impl Policy for Probe {
         self.act(self.post).await
     }
 
-    fn answer_filter(&self, _turn: &Turn) -> Option<Box<dyn AnswerFilter>> {
+    fn answer_filter(&self, _turn: &mut Turn) -> Option<Box<dyn AnswerFilter>> {
         self.filter.map(|make| make())
     }
 

@@ -1,6 +1,10 @@
 //! What every type of dataset, model and policy has in common: a name, and a configuration with a
 //! JSON Schema, derived from the struct it is read into.
 
+mod nested;
+
+use std::sync::Arc;
+
 use jsonschema::Validator;
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde::de::DeserializeOwned;
@@ -8,6 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Configuration, TypeInfo, rules::violation};
 use crate::error::{Cause, Rule, Violation};
+use nested::Held;
 
 /// What stands in an answer where a secret would.
 pub const REDACTED: &str = "[redacted]";
@@ -21,6 +26,9 @@ pub struct TypeSpec {
     public: &'static [&'static str],
     schema: Map<String, Value>,
     validator: Option<Validator>,
+    beyond_schema: fn(&Configuration) -> Vec<Violation>,
+    /// Types that may stand in a configuration of this one.
+    holds: Option<Held>,
 }
 
 impl TypeSpec {
@@ -38,13 +46,36 @@ impl TypeSpec {
         let validator = jsonschema::validator_for(&schema).ok();
         let Value::Object(mut schema) = schema else { unreachable!("a struct's schema is an object") };
         mark_secrets(&mut schema, secrets);
-        Self { name, description, icon, secrets, public: &[], schema, validator }
+        Self {
+            name,
+            description,
+            icon,
+            secrets,
+            public: &[],
+            schema,
+            validator,
+            beyond_schema: |_| Vec::new(),
+            holds: None,
+        }
     }
 
     /// Names the fields that anybody may see, as on a marketplace. Without it, none.
     #[must_use]
     pub fn publishing(self, public: &'static [&'static str]) -> Self {
         Self { public, ..self }
+    }
+
+    /// Checks what a schema cannot say, once a configuration keeps it. No message may hold a value.
+    #[must_use]
+    pub fn checking(self, beyond_schema: fn(&Configuration) -> Vec<Violation>) -> Self {
+        Self { beyond_schema, ..self }
+    }
+
+    /// Configurations of these types stand in its field `policies`, each beside its `policy_type`. They are
+    /// checked, struck out and published as their types say. At rest they are sealed as a whole.
+    #[must_use]
+    pub fn holding(self, types: Arc<[Arc<Self>]>) -> Self {
+        Self { secrets: &[nested::FIELD], holds: Some(Held::new(types)), ..self }
     }
 
     pub fn name(&self) -> &'static str {
@@ -69,23 +100,34 @@ impl TypeSpec {
         if has_nul(&instance) {
             return vec![violation("configuration", Rule::Pattern, "must not contain the character NUL")];
         }
-        validator
+        let mut broken: Vec<_> = validator
             .iter_errors(&instance)
             .map(|error| {
                 let path = error.instance_path().to_string().replace('/', ".");
                 violation(format!("configuration{path}"), Rule::Schema, error.masked().to_string())
             })
-            .collect()
+            .collect();
+        if broken.is_empty() {
+            broken = (self.beyond_schema)(configuration);
+            broken.extend(self.holds.iter().flat_map(|held| held.check(configuration)));
+        }
+        broken
     }
 
     /// What anybody may see of a configuration.
     pub fn public(&self, configuration: &Configuration) -> Configuration {
+        if let Some(held) = &self.holds {
+            return held.public(configuration);
+        }
         let fields = configuration.iter().filter(|(field, _)| self.public.contains(&field.as_str()));
         fields.map(|(field, value)| (field.clone(), value.clone())).collect()
     }
 
     /// The configuration with its secrets struck out.
     pub fn redact(&self, mut configuration: Configuration) -> Configuration {
+        if let Some(held) = &self.holds {
+            return held.redact(configuration);
+        }
         for (field, value) in &mut configuration {
             if self.secrets.contains(&field.as_str()) && !value.is_null() {
                 *value = json!(REDACTED);

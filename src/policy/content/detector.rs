@@ -1,0 +1,171 @@
+//! What filters look for, as automata: compiled once, and one step for each byte of the text.
+
+use std::sync::Arc;
+
+use regex_automata::{
+    Anchored, MatchKind,
+    dfa::{
+        Automaton, StartKind,
+        dense::{self, DFA},
+    },
+    nfa::thompson,
+    util::{primitives::StateID, start, syntax},
+};
+
+/// Bytes of one automaton. What would be larger is refused when it is configured.
+const MAX_AUTOMATON: usize = 1 << 20;
+/// Bytes of all automata of one configuration: a plan keeps them.
+const MAX_AUTOMATA: usize = 4 << 20;
+
+const TOO_LARGE: &str = "is too large: repeat less, or use narrower classes, such as (?-u:\\w)";
+
+/// Something to look for.
+pub(in crate::policy) struct Detector {
+    dfa: DFA<Vec<u32>>,
+    /// Counts only where no such character stands right before or after it.
+    apart_from: fn(char) -> bool,
+    /// Whether what looks like one is one.
+    valid: Option<Valid>,
+}
+
+/// Looks at what was matched. Sees it in one piece, so matches must be short.
+pub(in crate::policy) type Valid = fn(&str) -> bool;
+
+/// Everything that one filter looks for.
+pub(in crate::policy) struct Detectors {
+    all: Vec<Arc<Detector>>,
+    /// For each byte, the detectors whose matches may begin with it.
+    first: Vec<Vec<usize>>,
+}
+
+impl Detector {
+    /// Looks for a regular expression: from each place on, what `regex` would match from there.
+    ///
+    /// # Errors
+    /// In words what is wrong with it, without the expression.
+    pub(in crate::policy) fn regex(pattern: &str, ignore_case: bool) -> Result<Self, &'static str> {
+        let syntax = syntax::Config::new().case_insensitive(ignore_case);
+        let parsed = syntax::parse_with(pattern, &syntax).map_err(|_| "is not a regular expression")?;
+        if parsed.properties().look_set().contains_word_unicode() {
+            return Err(r"has a word boundary that is not ASCII: write (?-u:\b), or use words");
+        }
+        if parsed.properties().minimum_len() == Some(0) {
+            return Err("matches the empty text");
+        }
+        Self::build(&[pattern], &syntax, MatchKind::LeftmostFirst)
+    }
+
+    /// Looks for any of these texts.
+    ///
+    /// # Errors
+    /// When they are too many.
+    pub(in crate::policy) fn words(
+        words: &[String],
+        ignore_case: bool,
+        whole: bool,
+    ) -> Result<Self, &'static str> {
+        let syntax = syntax::Config::new().case_insensitive(ignore_case);
+        let words: Vec<String> = words.iter().map(|word| regex_syntax::escape(word)).collect();
+        let detector = Self::build(&words, &syntax, MatchKind::All)?;
+        Ok(if whole { Self { apart_from: char::is_alphanumeric, ..detector } } else { detector })
+    }
+
+    /// Looks for what has this form, is valid, and stands apart from ASCII letters and digits; of any
+    /// length that the form allows. Texts are written without spaces in many languages, so other letters
+    /// may stand beside it.
+    ///
+    /// # Errors
+    /// As `regex`.
+    pub(in crate::policy) fn checked(pattern: &str, valid: Valid) -> Result<Self, &'static str> {
+        let detector = Self::build(&[pattern], &syntax::Config::new(), MatchKind::All)?;
+        let apart_from = |c: char| c.is_ascii_alphanumeric();
+        Ok(Self { apart_from, valid: Some(valid), ..detector })
+    }
+
+    /// Keeps count of automata, as far as one configuration may have them.
+    ///
+    /// # Errors
+    /// When they are too large together.
+    pub(in crate::policy) fn fits(self, room: &mut Option<usize>) -> Result<Self, &'static str> {
+        let left = room.unwrap_or(MAX_AUTOMATA).checked_sub(self.dfa.memory_usage());
+        *room = Some(left.ok_or(TOO_LARGE)?);
+        Ok(self)
+    }
+
+    fn build<P: AsRef<str>>(
+        patterns: &[P],
+        syntax: &syntax::Config,
+        kind: MatchKind,
+    ) -> Result<Self, &'static str> {
+        let config = dense::Config::new()
+            .match_kind(kind)
+            .start_kind(StartKind::Anchored)
+            .dfa_size_limit(Some(MAX_AUTOMATON))
+            .determinize_size_limit(Some(4 * MAX_AUTOMATON));
+        let dfa = dense::Builder::new()
+            .configure(config)
+            .syntax(*syntax)
+            .thompson(thompson::Config::new().nfa_size_limit(Some(MAX_AUTOMATON)))
+            .build_many(patterns)
+            .map_err(|_| TOO_LARGE)?;
+        Ok(Self { dfa, apart_from: |_| false, valid: None })
+    }
+
+    pub(super) fn dfa(&self) -> &DFA<Vec<u32>> {
+        &self.dfa
+    }
+
+    pub(super) fn validity(&self) -> Option<Valid> {
+        self.valid
+    }
+
+    /// Whether a match may end here, or begin, as far as the character beyond it is concerned.
+    pub(super) fn bordered(&self, beyond: Option<char>) -> bool {
+        !beyond.is_some_and(self.apart_from)
+    }
+
+    /// Whether nothing that may come makes a match, or a longer one.
+    pub(super) fn is_done(&self, state: StateID) -> bool {
+        let dead = |state| self.dfa.is_dead_state(state);
+        (0..=u8::MAX).all(|byte| dead(self.dfa.next_state(state, byte)))
+            && !self.dfa.is_match_state(self.dfa.next_eoi_state(state))
+    }
+
+    /// Where a match begins after this byte.
+    pub(super) fn start(&self, before: Option<u8>) -> Option<StateID> {
+        let config = start::Config::new().anchored(Anchored::Yes).look_behind(before);
+        self.dfa.start_state(&config).ok()
+    }
+
+    /// Whether a match may begin with this byte, whatever stands before it.
+    fn begins_with(&self, byte: u8, starts: &[StateID]) -> bool {
+        starts.iter().any(|start| !self.dfa.is_dead_state(self.dfa.next_state(*start, byte)))
+    }
+}
+
+impl Detectors {
+    pub(in crate::policy) fn new(all: Vec<Arc<Detector>>) -> Self {
+        let mut first = vec![Vec::new(); 256];
+        for (i, detector) in all.iter().enumerate() {
+            let before = std::iter::once(None).chain((0..=u8::MAX).map(Some));
+            let mut starts: Vec<StateID> = before.filter_map(|before| detector.start(before)).collect();
+            starts.sort_unstable();
+            starts.dedup();
+            for byte in 0..=u8::MAX {
+                if detector.begins_with(byte, &starts) {
+                    first[usize::from(byte)].push(i);
+                }
+            }
+        }
+        Self { all, first }
+    }
+
+    pub(super) fn get(&self, i: usize) -> &Detector {
+        &self.all[i]
+    }
+
+    /// Those whose matches may begin with this byte.
+    pub(super) fn beginning_with(&self, byte: u8) -> &[usize] {
+        &self.first[usize::from(byte)]
+    }
+}
