@@ -11,7 +11,7 @@ use super::content::{self, ContentFilter, Detectors, Mode, Place, Rule};
 use crate::{domain::schema::TypeSpec, error::Cause};
 
 const NAME: &str = "pii_filter";
-const ICON: &str = "🕵️";
+const ICON: &str = "🙈";
 const DESCRIPTION: &str = "Replaces e-mail addresses, phone numbers, credit card numbers, IBANs and IP \
     addresses in the question, the references and the answer, or refuses queries that hold them. Detectors go by \
     form and checksum; names and addresses of people are not found.";
