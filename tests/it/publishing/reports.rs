@@ -75,14 +75,16 @@ on_both! {
     async fn they_come_in_time_from_one_replica(database: Database) {
         let hub = Hub::start().await;
         let second = Database { url: database.url.clone(), folder: tempfile::tempdir().unwrap() };
-        let (_first, mut owner) = space(database, &hub, &OFTEN).await;
-        let _second = on(second, &hub, &OFTEN).await;
+        // Leases of half a second: what a busy machine can keep.
+        let steady = [("hub.report_interval_ms", "1000")];
+        let (_first, mut owner) = space(database, &hub, &steady).await;
+        let _second = on(second, &hub, &steady).await;
         published(&mut owner, "law").await;
         let (begun, before) = (Instant::now(), count(&hub, "law"));
-        eventually("ten more", async || count(&hub, "law") >= before + 10).await;
+        eventually("five more", async || count(&hub, "law") >= before + 5).await;
         let gap = longest_gap(&hub.reports(), "law", begun);
-        assert!(gap < Duration::from_millis(1200), "{gap:?}");
-        let (told, intervals) = (count(&hub, "law") - before, begun.elapsed().as_millis() / 400);
+        assert!(gap < Duration::from_secs(3), "{gap:?}");
+        let (told, intervals) = (count(&hub, "law") - before, begun.elapsed().as_millis() / 1_000);
         assert!(told as u128 <= intervals + 2, "{told} reports in {intervals} intervals: two replicas report");
         assert!(listing(&mut owner, "law").await.unwrap().report_time.is_some());
     }
