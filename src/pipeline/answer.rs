@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::TryStreamExt;
 use tracing::Instrument;
 
-use super::{Config, Plan, prompt, spans, stream::EventSink};
+use super::{Config, Plan, context::CallContext, prompt, spans, stream::EventSink};
 use crate::{
     dataset::SearchRequest,
     domain::{Completion, QueryEvent, References, Usage},
@@ -57,11 +57,13 @@ impl Draft {
         self.withheld.is_some()
     }
 
-    /// Sends what was withheld.
-    pub(super) async fn release(&mut self, sink: &mut EventSink) -> Result<(), Error> {
-        match self.withheld.take() {
-            Some(text) if !text.is_empty() => sink.send(QueryEvent::Delta(text)).await,
-            _ => Ok(()),
+    /// Sends what was withheld. What there is room for leaves also when the deadline has passed meanwhile: it
+    /// has been paid for.
+    pub(super) async fn release(&mut self, sink: &mut EventSink, cx: &CallContext) -> Result<(), Error> {
+        let text = self.withheld.take().filter(|text| !text.is_empty());
+        match text.and_then(|text| sink.send_now(QueryEvent::Delta(text))) {
+            Some(waiting) => cx.bound(sink.send(waiting)).await,
+            None => Ok(()),
         }
     }
 

@@ -197,7 +197,7 @@ impl Pipeline {
         result.and(settled)?;
         if draft.withholds() {
             // The text leaves only now, approved and paid for.
-            cx.bound(draft.release(sink)).await?;
+            draft.release(sink, cx).await?;
         }
         Ok(QueryEvent::Completed(Box::new(Answer {
             query_id: turn.query_id,

@@ -11,7 +11,7 @@ use std::{
 
 use futures_util::{Stream, StreamExt};
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{mpsc, mpsc::error::TrySendError, oneshot},
     time::Instant,
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -73,11 +73,25 @@ impl EventSink {
     pub(super) async fn send(&mut self, event: QueryEvent) -> Result<(), Error> {
         let text = matches!(event, QueryEvent::Delta(_));
         self.events.send(event).await.map_err(|_| Error::Ended(Ended::ClientGone))?;
+        self.note_sent(text);
+        Ok(())
+    }
+
+    /// Sends without waiting; an event for which there is no room comes back.
+    pub(super) fn send_now(&mut self, event: QueryEvent) -> Option<QueryEvent> {
+        let text = matches!(event, QueryEvent::Delta(_));
+        match self.events.try_send(event) {
+            Ok(()) => self.note_sent(text),
+            Err(TrySendError::Full(event) | TrySendError::Closed(event)) => return Some(event),
+        }
+        None
+    }
+
+    fn note_sent(&mut self, text: bool) {
         self.first_event.get_or_insert_with(Instant::now);
         if text {
             self.first_token.get_or_insert_with(Instant::now);
         }
-        Ok(())
     }
 
     /// Has a slot of its own, so it never waits, not even for a client that has stopped reading.

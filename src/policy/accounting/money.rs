@@ -35,7 +35,7 @@ impl Price {
             return None;
         }
         let point = i32::try_from(whole.len()).ok()?.checked_add(exponent)?;
-        let value = Self(fixed(all.trim_start_matches('0'), point - leading_zeros(&all))?);
+        let value = Self(fixed(all.trim_start_matches('0'), point.checked_sub(leading_zeros(&all))?)?);
         (value.0 <= MAX_UNITS * 10_i128.pow(FINE as u32)).then_some(value)
     }
 
@@ -154,7 +154,18 @@ mod tests {
         ] {
             assert_eq!(price(text).nano_units(), nano_units, "{text}");
         }
-        for bad in ["-1", "1e10", "1e400", "\"\"", "\"1.\u{0661}\"", "\"1e\"", "null", "\".\"", "\"-\""] {
+        for bad in [
+            "-1",
+            "1e10",
+            "1e400",
+            "\"\"",
+            "\"1.\u{0661}\"",
+            "\"1e\"",
+            "null",
+            "\".\"",
+            "\"-\"",
+            "\"0.0e-2147483648\"",
+        ] {
             assert!(serde_json::from_str::<Price>(bad).is_err(), "{bad}");
         }
     }

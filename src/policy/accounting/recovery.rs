@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::{
     Config,
-    service::{Account, Ledger, Status},
+    service::{Account, Fault, Ledger, Status},
     till::{CALL, Till},
 };
 use crate::{
@@ -39,6 +39,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5 * 60);
 enum Next {
     Closed(Settled),
     Later,
+    /// As `Later`, and the service is not to be asked about others either.
+    Silent,
 }
 
 /// Settles what is due, until `until`.
@@ -109,14 +111,23 @@ async fn settle_all(till: &Till, account: &Account, charges: Vec<OpenCharge>) {
         }),
         false => Err(()),
     };
+    let mut is_silent = false;
     for charge in charges {
+        // Who waits for each in turn keeps everybody else waiting.
+        if is_silent {
+            postpone(till, &charge).await;
+            continue;
+        }
         match settle(till, account, &charge, ledger.as_ref().ok()).await {
             Ok(Next::Closed(settled)) => {
                 if let Err(error) = till.store.close_charge(charge.id, settled).await {
                     tracing::warn!(cause = error.cause(), "a settled charge was not noted");
                 }
             }
-            Ok(Next::Later) => postpone(till, &charge).await,
+            Ok(next @ (Next::Later | Next::Silent)) => {
+                is_silent = matches!(next, Next::Silent);
+                postpone(till, &charge).await;
+            }
             Err(error) => tracing::warn!(cause = error.cause(), "a charge could not be recovered"),
         }
     }
@@ -155,7 +166,7 @@ async fn settle(
         // It may have been done before: the list says.
         Err(fault) => {
             tracing::warn!(charge = %charge.id, ?decision, ?fault, "a charge is settled later");
-            Next::Later
+            if matches!(fault, Fault::Unknown(_)) { Next::Silent } else { Next::Later }
         }
     })
 }

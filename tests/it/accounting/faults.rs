@@ -132,6 +132,20 @@ on_both! {
         shop.has_earned(UNIT).await;
     }
 
+    async fn of_a_service_that_fails_no_more_is_asked_in_one_round(database: Database) {
+        let shop = Shop::open(database).await;
+        let rig = shop.rig(Says(&["hi"]), json!({"price": 1}));
+        for _ in 0..5 {
+            shop.bank.fault("confirm", Refused(503));
+            rig.pipeline.run(shop.paying()).unwrap().answer().await.unwrap();
+        }
+        an_hour_passes(&shop.database).await;
+        shop.bank.fault("confirm", Refused(503));
+        shop.recover();
+        eventually("all are put off", async || count(&shop.database, "attempts >= 2").await == 5).await;
+        shop.has_earned(5 * UNIT).await;
+    }
+
     async fn a_long_list_is_read_to_its_end(database: Database) {
         let shop = Shop::open(database).await;
         shop.recover();

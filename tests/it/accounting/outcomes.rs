@@ -11,12 +11,13 @@ use serde_json::{Value, json};
 use syft_endpoints::{
     domain::{PolicyEntry, QueryEvent},
     error::{Ended, Error},
-    pipeline::{Config, Plan, QueryStream},
+    pipeline::{Call, Config, Plan, QueryStream},
     policy::Phase,
 };
 
 use super::{PAYER, Shop, UNIT, an_hour_passes, asking};
 use crate::support::{
+    bank::Fault::DoneAndHeld,
     database::Database,
     eventually, on_both,
     rig::{Deed, OneDocument, Probe, Rig, Says, Tokens, plan},
@@ -175,6 +176,19 @@ on_both! {
         an_hour_passes(&shop.database).await;
         shop.has_earned(0).await;
         assert_eq!(shop.bank.transactions().len(), 1);
+    }
+
+    async fn what_is_paid_for_leaves_also_after_the_deadline(database: Database) {
+        let shop = Shop::open(database).await;
+        shop.recover();
+        let rig = shop.rig(Tokens { count: 3, ..Tokens::default() }, per_token("paid"));
+        // Paying takes longer than the query had left.
+        shop.bank.fault("create", DoneAndHeld);
+        let call = Call { timeout: Some(Duration::from_secs(1)), ..shop.paying() };
+        let answer = rig.pipeline.run(call).unwrap().answer().await.unwrap();
+        let price = 7 * UNIT / 10 + 3 * UNIT;
+        assert_eq!((answer.text.as_str(), answer.cost.unwrap().nano_units), ("tok tok tok ", price));
+        shop.has_earned(price).await;
     }
 
     async fn nobody_pays_for_what_a_policy_refuses(database: Database) {
