@@ -109,7 +109,21 @@ impl Till {
         charge: ChargeId,
         decision: Decision,
     ) -> Result<bool, Error> {
-        self.write(clock, self.store.decide_charge(charge, decision, HANDED_OVER)).await
+        let decided = self.write(clock, self.store.decide_charge(charge, decision, HANDED_OVER)).await;
+        match decided {
+            Err(error) if decision == Decision::Confirm => self.withdraw(clock, charge, error).await,
+            decided => decided,
+        }
+    }
+
+    /// Cancels a charge whose confirmation may be written late: nobody pays for an answer that fails. If it can
+    /// no longer be cancelled, it has been confirmed, since recovery is not yet about: the answer need not fail.
+    async fn withdraw(&self, clock: Clock, charge: ChargeId, error: Error) -> Result<bool, Error> {
+        let cancelled = self.store.decide_charge(charge, Decision::Cancel, SOON);
+        match self.write_within(clock.step(HOOK), cancelled).await {
+            Ok(false) => Ok(true),
+            Ok(true) | Err(_) => Err(error),
+        }
     }
 
     /// Tells the service what was decided. If that fails, recovery does it.
@@ -175,8 +189,15 @@ impl Till {
         clock: Clock,
         write: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
+        self.write_within(clock.step(WRITE), write).await
+    }
+
+    async fn write_within<T>(
+        &self,
+        limit: Duration,
+        write: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
         let late = || Error::StoreUnavailable("a charge could not be written in time".into());
-        let limit = clock.step(WRITE);
         if limit < LEAST {
             return Err(late());
         }
