@@ -166,12 +166,12 @@ fn routes() -> Vec<Route> {
 }
 
 /// Routes that a fixed path keeps requests from, each with that path and what it makes of the parameters: an
-/// endpoint may be called `sync`.
+/// endpoint may be called `sync`. Nothing else has both names that callers choose and such paths beside them.
 fn hidden(routes: &[Route]) -> impl Iterator<Item = (&'static str, &Route, Params)> {
     let served: HashSet<(&Method, &str)> =
         routes.iter().map(|route| (&route.method, bare(route.path))).collect();
     let mut fixed: Vec<&'static str> =
-        routes.iter().map(|route| route.path).filter(|path| !path.contains('{')).collect();
+        routes.iter().map(|route| route.path).filter(|path| is_fixed(path)).collect();
     fixed.sort_unstable();
     fixed.dedup();
     let pairs = fixed.into_iter().flat_map(|path| routes.iter().map(move |route| (path, route)));
@@ -179,6 +179,10 @@ fn hidden(routes: &[Route]) -> impl Iterator<Item = (&'static str, &Route, Param
         let params = params(route.path, path).filter(|params| !params.is_empty())?;
         (!served.contains(&(&route.method, bare(path)))).then_some((path, route, params))
     })
+}
+
+fn is_fixed(path: &str) -> bool {
+    path.starts_with("/api/v1/endpoints/") && !path.contains('{')
 }
 
 /// What a path makes of the parameters of another, if it is one of that form.
