@@ -166,7 +166,7 @@ fn routes() -> Vec<Route> {
 }
 
 /// Routes that a fixed path keeps requests from, each with that path and what it makes of the parameters: an
-/// endpoint may be called `sync`. Nothing else has both names that callers choose and such paths beside them.
+/// endpoint may be called `sync`. Datasets and models called `types` stay hidden, as in the Python Space.
 fn hidden(routes: &[Route]) -> impl Iterator<Item = (&'static str, &Route, Params)> {
     let served: HashSet<(&Method, &str)> =
         routes.iter().map(|route| (&route.method, bare(route.path))).collect();
