@@ -15,6 +15,14 @@ use crate::proto::{self, Policy, PolicyDecision, query::Messages, to_struct};
 
 /// Whom to ask, about what. Either `endpoint_id` or `policies` is given. Unknown fields are passed over.
 #[derive(Deserialize, JsonSchema)]
+#[schemars(extend("anyOf" = [
+    {"required": ["endpoint_id"], "properties": {
+        "endpoint_id": {"type": "string"}, "policies": {"enum": [null, []]},
+    }},
+    {"required": ["policies"], "properties": {
+        "policies": {"type": "array", "minItems": 1, "maxItems": 100}, "endpoint_id": {"type": "null"},
+    }},
+]))]
 struct EvaluatePoliciesRequest {
     /// The endpoint whose policies are asked.
     #[serde(default)]

@@ -174,7 +174,11 @@ fn rules(found: &[FieldViolation], origin: &Origin<'_>) -> Response {
 
 fn is_about_type(field: &str) -> bool {
     let (_, field) = field.split_once('.').unwrap_or(("", field));
-    matches!(field, "" | "dtype" | "policy_type") || field.starts_with("configuration") || field == "endpoint"
+    // One of several.
+    let place = field.split_once('.').filter(|(place, _)| place.bytes().all(|byte| byte.is_ascii_digit()));
+    let field = place.map_or(field, |(_, field)| field);
+    let names = ["", "dtype", "policy_type", "policies", "endpoint_slug"];
+    names.contains(&field) || field.starts_with("configuration") || field == "endpoint"
 }
 
 fn sentence(violation: &FieldViolation) -> String {

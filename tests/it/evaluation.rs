@@ -86,7 +86,7 @@ async fn policies_need_not_be_stored() {
     let verdict = json!({"policy_type": "not", "decision": "refused", "reason_code": "ACCESS_DENIED", "reason": "Access denied", "details": {}});
     assert_eq!(answer, json!({"decision": "refused", "policies": [verdict]}));
     let wrong = json!([{"policy_type": "prompt_filter", "configuration": {"patterns": ["("]}}]);
-    assert_eq!(rest.post("/api/v1/policies/evaluate", asked(wrong, "?")).await.status, 422);
+    assert_eq!(rest.post("/api/v1/policies/evaluate", asked(wrong, "?")).await.status, 400);
     let both = EvaluatePoliciesRequest {
         endpoint_slug: "ask".to_owned(),
         policies: vec![Policy {
