@@ -173,19 +173,18 @@ fn rules(found: &[FieldViolation], origin: &Origin<'_>) -> Response {
 }
 
 fn is_about_type(field: &str) -> bool {
-    let (_, field) = field.split_once('.').unwrap_or(("", field));
-    // One of several.
-    let place = field.split_once('.').filter(|(place, _)| place.bytes().all(|byte| byte.is_ascii_digit()));
-    let field = place.map_or(field, |(_, field)| field);
-    let names = ["", "dtype", "policy_type", "policies", "endpoint_slug"];
-    names.contains(&field) || field.starts_with("configuration") || field == "endpoint"
+    let parts = within_body(field);
+    // One policy of several has a type too.
+    let parts = if parts.first() == Some(&"policies") { parts.get(2..).unwrap_or_default() } else { &parts };
+    let first = parts.first().copied().unwrap_or_default();
+    ["", "dtype", "policy_type", "configuration", "endpoint", "endpoint_slug"].contains(&first)
 }
 
 fn sentence(violation: &FieldViolation) -> String {
-    match violation.field.split_once('.') {
+    match violation.field.as_str() {
         // A rule of the whole, which needs no name.
-        None => violation.description.clone(),
-        Some((_, field)) => format!("{field} {}", violation.description),
+        "" | "endpoint" => violation.description.clone(),
+        field => format!("{} {}", within_body(field).join("."), violation.description),
     }
 }
 
@@ -202,11 +201,7 @@ fn loc(field: &str, origin: &Origin<'_>) -> Vec<Value> {
     if origin.body.is_empty() {
         return vec!["query".into(), field.into()];
     }
-    let mut parts = field.split('.').collect::<Vec<_>>();
-    if parts.len() > 1 {
-        // The message that holds the fields is the body.
-        parts.remove(0);
-    }
+    let mut parts = within_body(field);
     if let Some(part) = parts.first_mut().filter(|part| **part == "expire_time") {
         *part = "expires_at";
     }
@@ -216,6 +211,16 @@ fn loc(field: &str, origin: &Origin<'_>) -> Vec<Value> {
     }
     let part = |part: &str| part.parse::<u64>().map_or_else(|_| Value::from(part), Value::from);
     std::iter::once("body".into()).chain(parts.into_iter().map(part)).collect()
+}
+
+/// The parts of a field's name without the message that holds it: that is the body. One of several in a list
+/// is the body's own.
+fn within_body(field: &str) -> Vec<&str> {
+    let mut parts: Vec<&str> = field.split('.').collect();
+    if parts.get(1).is_some_and(|part| part.parse::<u64>().is_err()) {
+        parts.remove(0);
+    }
+    parts
 }
 
 fn invalid(violations: &[Violation]) -> Response {
@@ -280,5 +285,37 @@ fn by_code(code: Code) -> StatusCode {
         Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         Code::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{Origin, is_about_type, loc};
+
+    #[test]
+    fn fields_are_found_in_the_body() {
+        let origin = Origin { params: &[], body: b"{}" };
+        for (field, expected) in [
+            ("name", json!(["body", "name"])),
+            ("query.messages.0.role", json!(["body", "messages", 0, "role"])),
+            ("policies.0.policy_type", json!(["body", "policies", 0, "policy_type"])),
+            ("endpoint.tags.1", json!(["body", "tags"])),
+        ] {
+            assert_eq!(json!(loc(field, &origin)), expected, "{field}");
+        }
+    }
+
+    #[test]
+    fn a_type_may_be_that_of_one_of_several() {
+        for field in
+            ["", "endpoint", "dataset.dtype", "policy.configuration.limit", "policies.0.configuration.a"]
+        {
+            assert!(is_about_type(field), "{field}");
+        }
+        for field in ["name", "policy.name", "query.messages", "policies.0.name"] {
+            assert!(!is_about_type(field), "{field}");
+        }
     }
 }

@@ -87,6 +87,9 @@ async fn policies_need_not_be_stored() {
     assert_eq!(answer, json!({"decision": "refused", "policies": [verdict]}));
     let wrong = json!([{"policy_type": "prompt_filter", "configuration": {"patterns": ["("]}}]);
     assert_eq!(rest.post("/api/v1/policies/evaluate", asked(wrong, "?")).await.status, 400);
+    let unknown = json!([{"policy_type": "none", "configuration": {}}]);
+    let answer = rest.post("/api/v1/policies/evaluate", asked(unknown, "?")).await.expect(400);
+    assert_eq!(answer["detail"], "policies.0.policy_type is not a type that this service knows");
     let both = EvaluatePoliciesRequest {
         endpoint_slug: "ask".to_owned(),
         policies: vec![Policy {

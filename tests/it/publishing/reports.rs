@@ -159,6 +159,19 @@ async fn a_hub_whose_clock_differs_believes_them_as_long() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_model_that_does_not_answer_is_not_alive() {
+    let hub = Hub::start().await;
+    let (_space, mut owner) = space(Database::sqlite(), &hub, &OFTEN).await;
+    // It takes connections and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    owner.asks("silent", silent.local_addr().unwrap()).await;
+    let begun = Instant::now();
+    published(&mut owner, "silent").await;
+    reported(&hub, "silent", false).await;
+    assert!(begun.elapsed() < Duration::from_secs(9), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hub_hears_only_of_what_it_lists() {
     let (hub, other) = (Hub::start().await, Hub::start().await);
     let (space, mut owner) = space(Database::sqlite(), &hub, &OFTEN).await;
