@@ -71,7 +71,10 @@ pub struct Call {
     pub query: Query,
     /// Asked by the owner: published or not, past rate limits and payment.
     pub preview: bool,
+    /// The client's name for this query.
     pub request_id: Option<Uuid>,
+    /// The client's name for what this query is part of.
+    pub correlation_id: Option<String>,
     /// What the client's deadline leaves.
     pub timeout: Option<Duration>,
     /// The trace that the client has begun.
