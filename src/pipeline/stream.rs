@@ -17,7 +17,7 @@ use tokio::{
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
-    domain::{Answer, PolicyEntry, QueryEvent, QueryId},
+    domain::{Answer, PolicyEntry, QueryEvent, QueryId, RecordedText},
     error::{Ended, Error},
     policy::Turn,
 };
@@ -42,6 +42,15 @@ pub(super) struct EventSink {
     folds: Arc<AtomicBool>,
     first_event: Option<Instant>,
     first_token: Option<Instant>,
+    /// The beginning of the text, when it is to be recorded.
+    kept: Option<Kept>,
+}
+
+/// The beginning of a text that comes in pieces.
+struct Kept {
+    text: String,
+    /// Characters that it may still take.
+    room: usize,
 }
 
 /// The events of one query: References, Delta…, then `Completed` or one failure. Dropping it cancels
@@ -58,12 +67,15 @@ pub struct QueryStream {
 pub(super) fn channel(
     query_id: QueryId,
     capacity: usize,
+    keeps_text: bool,
     client: CancellationToken,
 ) -> (EventSink, QueryStream) {
     let (events, inbox) = mpsc::channel(capacity.max(1));
     let (last, last_inbox) = oneshot::channel();
     let folds = Arc::new(AtomicBool::new(false));
-    let sink = EventSink { events, last, folds: Arc::clone(&folds), first_event: None, first_token: None };
+    let kept = keeps_text.then(|| Kept { text: String::new(), room: RecordedText::MAX_CHARS });
+    let sink =
+        EventSink { events, last, folds: Arc::clone(&folds), first_event: None, first_token: None, kept };
     let _cancel = client.drop_guard();
     (sink, QueryStream { query_id, peeked: None, events: inbox, last: Some(last_inbox), folds, _cancel })
 }
@@ -71,26 +83,36 @@ pub(super) fn channel(
 impl EventSink {
     /// Waits for room.
     pub(super) async fn send(&mut self, event: QueryEvent) -> Result<(), Error> {
-        let text = matches!(event, QueryEvent::Delta(_));
+        let sent = self.noted(&event);
         self.events.send(event).await.map_err(|_| Error::Ended(Ended::ClientGone))?;
-        self.note_sent(text);
+        self.note_sent(sent);
         Ok(())
     }
 
     /// Sends without waiting; an event for which there is no room comes back.
     pub(super) fn send_now(&mut self, event: QueryEvent) -> Option<QueryEvent> {
-        let text = matches!(event, QueryEvent::Delta(_));
+        let sent = self.noted(&event);
         match self.events.try_send(event) {
-            Ok(()) => self.note_sent(text),
+            Ok(()) => self.note_sent(sent),
             Err(TrySendError::Full(event) | TrySendError::Closed(event)) => return Some(event),
         }
         None
     }
 
-    fn note_sent(&mut self, text: bool) {
+    /// What is to be noted of an event once it is sent: of text, what there is room for.
+    fn noted(&self, event: &QueryEvent) -> Option<String> {
+        let QueryEvent::Delta(text) = event else { return None };
+        let room = self.kept.as_ref().map_or(0, |kept| kept.room);
+        Some(RecordedText::head(text, room).to_owned())
+    }
+
+    fn note_sent(&mut self, text: Option<String>) {
         self.first_event.get_or_insert_with(Instant::now);
-        if text {
-            self.first_token.get_or_insert_with(Instant::now);
+        let Some(text) = text else { return };
+        self.first_token.get_or_insert_with(Instant::now);
+        if let Some(kept) = &mut self.kept {
+            kept.room -= text.chars().count();
+            kept.text.push_str(&text);
         }
     }
 
@@ -105,6 +127,14 @@ impl EventSink {
         let streams = !self.folds.load(Ordering::Relaxed);
         turn.delivered = streams && self.first_event.is_some();
         turn.text_delivered = streams && self.first_token.is_some();
+    }
+
+    /// The text that the client was handed, as far as it is kept: nothing of an answer that was to be handed over
+    /// whole, and is not whole.
+    pub(super) fn told(&self, whole: bool) -> Option<String> {
+        let handed = whole || !self.folds.load(Ordering::Relaxed);
+        let text = self.kept.as_ref().filter(|_| handed && self.first_token.is_some());
+        text.map(|kept| kept.text.clone())
     }
 
     pub(super) fn first_event(&self) -> Option<Instant> {

@@ -27,6 +27,7 @@ mod records;
 mod seal;
 mod tenants;
 mod upkeep;
+mod usage;
 mod watchdog;
 mod write;
 
@@ -53,8 +54,9 @@ pub use listings::{CLAIM, Told};
 pub use plans::StoredPlan;
 pub use pools::PoolStatus;
 pub use rates::{Admission, RateCounters, Slot, Window};
-pub use records::{QueryRecord, Recorder};
+pub use records::{Config as RecordsConfig, Recorder};
 pub use seal::{BadKey, SecretBox};
+pub use usage::RecordKey;
 
 use crate::error::Error;
 
@@ -98,6 +100,8 @@ struct Inner {
     /// One for each write that runs or waits.
     places: Arc<Semaphore>,
     records_lost: Arc<AtomicU64>,
+    /// One for each sum over records that is being made.
+    summaries: Semaphore,
     /// A listing may have become due.
     outbox: Notify,
     /// Ends the writers that serve a queue, once their queues are empty.
@@ -122,6 +126,7 @@ impl Store {
             tasks: TaskTracker::new(),
             places: Arc::new(Semaphore::new(write::PLACES)),
             records_lost: Arc::default(),
+            summaries: Semaphore::new(usage::SUMMARIES),
             outbox: Notify::new(),
             closing: CancellationToken::new(),
             config,
@@ -140,13 +145,13 @@ impl Store {
 
     /// Follows what other replicas change, keeps the tables swept and replaces dead connections, until
     /// `shutdown`. Started once, after the migrations.
-    pub fn follow(&self, shutdown: CancellationToken) {
+    pub fn follow(&self, records: RecordsConfig, shutdown: CancellationToken) {
         let (store, token) = (self.clone(), shutdown.clone());
         self.inner.tasks.spawn(async move { feed::follow(&store, token).await });
         let (store, token) = (self.clone(), shutdown.clone());
         self.inner.tasks.spawn(async move { watchdog::run(&store, token).await });
         let store = self.clone();
-        self.inner.tasks.spawn(async move { upkeep::run(&store, shutdown).await });
+        self.inner.tasks.spawn(async move { upkeep::run(&store, &records, shutdown).await });
     }
 
     /// What has changed, for caches.
