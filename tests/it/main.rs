@@ -44,3 +44,4 @@ mod support;
 mod tenants;
 mod tls;
 mod traces;
+mod usage;
