@@ -64,7 +64,7 @@ async fn usage_is_shown_in_every_form() {
         [&["--since", "soon"][..], &["--days", "0"], &["--json", "--csv"], &["--days", "1", "--since", "1d"]]
     {
         let refused = run(&[&["usage"], bad, &server[..]].concat());
-        assert_eq!(refused.status.code(), Some(2), "{bad:?}");
+        assert_eq!(refused.status.code(), Some(64), "{bad:?}");
     }
     let refused = run(&["usage", "--server", process.server.as_str(), "--key", "syft_sk_none"]);
     assert_eq!(refused.status.code(), Some(1));
