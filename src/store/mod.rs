@@ -24,6 +24,7 @@ mod policies;
 mod pools;
 mod rates;
 mod records;
+mod repeats;
 mod seal;
 mod tenants;
 mod upkeep;
@@ -54,6 +55,7 @@ pub use plans::StoredPlan;
 pub use pools::PoolStatus;
 pub use rates::{Admission, RateCounters, Slot, Window};
 pub use records::{QueryRecord, Recorder};
+pub use repeats::{Claim, Ending, RepeatKey, Repeats};
 pub use seal::{BadKey, SecretBox};
 
 use crate::error::Error;
@@ -246,11 +248,17 @@ fn now() -> OffsetDateTime {
 
 /// Microseconds since 1970 on the database's clock, which all replicas share.
 async fn database_micros(txn: &impl ConnectionTrait) -> Result<i64, Error> {
-    let sql = match txn.get_database_backend() {
-        DbBackend::Postgres => "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS micros",
-        _ => "SELECT CAST(unixepoch('now', 'subsec') * 1000000 AS INTEGER) AS micros",
-    };
-    let row = txn.query_one_raw(Statement::from_string(txn.get_database_backend(), sql)).await?;
+    let backend = txn.get_database_backend();
+    let sql = format!("SELECT {} AS micros", clock(backend));
+    let row = txn.query_one_raw(Statement::from_string(backend, sql)).await?;
     let row = row.ok_or_else(|| Error::internal("the database has no clock"))?;
     Ok(row.try_get("", "micros")?)
+}
+
+/// The same inside a statement.
+fn clock(backend: DbBackend) -> &'static str {
+    match backend {
+        DbBackend::Postgres => "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint",
+        _ => "CAST(unixepoch('now', 'subsec') * 1000000 AS INTEGER)",
+    }
 }

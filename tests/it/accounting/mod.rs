@@ -6,6 +6,7 @@ mod faults;
 mod load;
 mod outcomes;
 mod prices;
+mod repeats;
 mod wire;
 
 use std::{sync::Arc, time::Duration};
