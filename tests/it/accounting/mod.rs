@@ -7,6 +7,7 @@ mod load;
 mod outcomes;
 mod prices;
 mod repeats;
+mod stages;
 mod wire;
 
 use std::{sync::Arc, time::Duration};
