@@ -99,6 +99,8 @@ struct Inner {
     tasks: TaskTracker,
     /// One for each write that runs or waits.
     places: Arc<Semaphore>,
+    /// One for each that running queries make for themselves.
+    turns: Semaphore,
     records_lost: Arc<AtomicU64>,
     /// A listing may have become due.
     outbox: Notify,
@@ -123,6 +125,7 @@ impl Store {
             feed: Feed::default(),
             tasks: TaskTracker::new(),
             places: Arc::new(Semaphore::new(write::PLACES)),
+            turns: Semaphore::new(write::TURNS),
             records_lost: Arc::default(),
             outbox: Notify::new(),
             closing: CancellationToken::new(),

@@ -97,7 +97,7 @@ impl Repeats {
     pub async fn claim(&self, key: &RepeatKey, query: QueryId) -> Result<Claim, Error> {
         let wanted = key.clone();
         let claimed =
-            self.store.write(move |txn| Box::pin(async move { claim(txn, &wanted, query.0).await }));
+            self.store.write_in_turn(move |txn| Box::pin(async move { claim(txn, &wanted, query.0).await }));
         let claim = claimed.await?;
         if matches!(claim, Claim::First | Claim::Counted) {
             self.held().insert((key.clone(), query));
@@ -139,9 +139,9 @@ impl Repeats {
             values.push(micros(KNOWN).into());
         }
         let statement = Statement::from_sql_and_values(self.store.backend(), sql, values);
-        let written = self
-            .store
-            .write(move |txn| Box::pin(async move { Ok(txn.execute_raw(statement).await.map(|_| ())?) }));
+        let written = self.store.write_in_turn(move |txn| {
+            Box::pin(async move { Ok(txn.execute_raw(statement).await.map(|_| ())?) })
+        });
         written.await
     }
 

@@ -286,6 +286,14 @@ on_both! {
         waiting.await.unwrap();
     }
 
+    async fn a_crowd_of_named_queries_finds_room(database: Database) {
+        let (space, bob) = (Replicas::start(&database, Answers::default(), &limited(9999)).await, Asker::new());
+        let names: Vec<String> = (0..800).map(|n| format!("c{n}")).collect();
+        let answers = join_all(names.iter().map(|name| space.ask(0, bob.correlated("what?", name)))).await;
+        let failed: Vec<_> = answers.iter().filter_map(|answer| answer.as_ref().err()).collect();
+        assert!(failed.is_empty(), "{} of 800: {:?}", failed.len(), failed[0]);
+    }
+
     async fn a_query_is_held_for_as_long_as_it_runs(database: Database) {
         let model = Answers { gate: Some(Semaphore::new(0)), ..Answers::default() };
         let (space, bob) = (Replicas::start(&database, model, &limited(9)).await, Asker::new());
