@@ -13,6 +13,7 @@ mod m0005_marketplaces;
 mod m0006_listings;
 mod m0007_charges;
 mod m0008_usage;
+mod m0009_repeats;
 
 use sea_orm_migration::prelude::*;
 
@@ -33,6 +34,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0006_listings::Migration),
             Box::new(m0007_charges::Migration),
             Box::new(m0008_usage::Migration),
+            Box::new(m0009_repeats::Migration),
         ]
     }
 }

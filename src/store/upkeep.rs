@@ -44,6 +44,7 @@ async fn sweep(
     }
     store.forget_stale_rates(STALE).await?;
     store.forget_stale_leases(STALE).await?;
+    store.forget_stale_repeats().await?;
     store.forget_marketplaces().await?;
     store.forget_old_records(records, shutdown).await.map(|_| ())
 }
