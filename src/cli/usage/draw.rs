@@ -153,8 +153,8 @@ fn times(spread: &UsageSpread) -> String {
 fn length(time: Duration) -> String {
     match time.as_millis() {
         0 => format!("{} µs", time.as_micros()),
-        millis @ ..=999 => format!("{millis} ms"),
-        ..=59_999 => format!("{:.1} s", (time.as_millis() / 100) as f64 / 10.0),
+        millis @ 1..=999 => format!("{millis} ms"),
+        1_000..=59_999 => format!("{:.1} s", (time.as_millis() / 100) as f64 / 10.0),
         _ => format!("{} min {} s", time.as_secs() / 60, time.as_secs() % 60),
     }
 }
@@ -209,28 +209,36 @@ mod tests {
         Cost { nano_units, currency: currency.to_owned() }
     }
 
-    fn summary(days: i64) -> SummarizeUsageResponse {
-        let at = |day: i64| Some(prost_types::Timestamp { seconds: 1_772_582_400 + day * 86_400, nanos: 0 });
-        let buckets = (0..days).map(|day| {
-            let queries = (day * 7) % 11 * 10;
-            let totals = UsageTotals {
-                queries,
-                completed: queries - day % 3 * queries / 4,
-                prompt_tokens: queries * 100,
-                completion_tokens: queries,
-                ..UsageTotals::default()
-            };
-            UsageBucket { start_time: at(day), totals: Some(totals) }
-        });
-        let share = |name: &str, queries: i64, costs: Vec<Cost>| UsageShare {
+    fn at(day: i64) -> Option<prost_types::Timestamp> {
+        Some(prost_types::Timestamp { seconds: 1_772_582_400 + day * 86_400, nanos: 0 })
+    }
+
+    fn bucket(day: i64) -> UsageBucket {
+        let queries = (day * 7) % 11 * 10;
+        let totals = UsageTotals {
+            queries,
+            completed: queries - day % 3 * queries / 4,
+            prompt_tokens: queries * 100,
+            completion_tokens: queries,
+            ..UsageTotals::default()
+        };
+        UsageBucket { start_time: at(day), totals: Some(totals) }
+    }
+
+    fn share(name: &str, queries: i64, costs: &[(i64, &str)]) -> UsageShare {
+        UsageShare {
             name: name.to_owned(),
             queries,
             completed: queries - 1,
             prompt_tokens: queries * 1_000,
             completion_tokens: 17,
-            costs,
+            costs: costs.iter().map(|(nano_units, currency)| cost(*nano_units, currency)).collect(),
             ..UsageShare::default()
-        };
+        }
+    }
+
+    fn summary(days: i64) -> SummarizeUsageResponse {
+        let long = format!("{}\u{1b}[31m@example.org", "long".repeat(20));
         SummarizeUsageResponse {
             start_time: at(0),
             end_time: at(days),
@@ -247,16 +255,12 @@ mod tests {
                 latency: spread(850, 1_234_567, 130_000_000),
                 first_token_delay: spread(80_000, 400_000, 59_990_000),
             }),
-            buckets: buckets.collect(),
+            buckets: (0..days).map(bucket).collect(),
             top_callers: vec![
-                share("alice@example.org", 1_000_000, vec![cost(12_500_000_001, "USD")]),
-                share(
-                    &format!("{}\u{1b}[31m@example.org", "long".repeat(20)),
-                    999,
-                    vec![cost(1, "EUR"), cost(2, "USD"), cost(3, "credits")],
-                ),
+                share("alice@example.org", 1_000_000, &[(12_500_000_001, "USD")]),
+                share(&long, 999, &[(1, "EUR"), (2, "USD"), (3, "credits")]),
             ],
-            top_endpoints: vec![share("legal-qa", 12, Vec::new())],
+            top_endpoints: vec![share("legal-qa", 12, &[])],
         }
     }
 
@@ -264,13 +268,7 @@ mod tests {
     fn usage_fits_on_a_terminal() {
         for (days, bucket) in [(8, TimeBucket::Day), (150, TimeBucket::Day), (1, TimeBucket::Hour)] {
             let drawn = tables(&summary(days), bucket, false);
-            assert!(
-                drawn
-                    .lines()
-                    .all(|line| line.chars().count() <= 80 && line.trim_end() == line
-                        || line.contains("tokens  ")),
-                "{drawn}"
-            );
+            assert!(drawn.lines().all(|line| line.chars().count() <= 80), "{drawn}");
             assert!(!drawn.contains('\x1b'), "{drawn}");
         }
         assert!(tables(&summary(8), TimeBucket::Day, true).contains("\x1b[1mTop callers"));
