@@ -33,6 +33,9 @@ pub struct Turn {
     pub text_delivered: bool,
     /// Whether the deadline, if there is one, is the client's and not ours.
     pub is_clients_deadline: bool,
+    /// Bytes that may be put before the question for the model: references, the owner's own prompt. `None` when
+    /// no model is asked.
+    pub prompt_bytes: Option<usize>,
     /// What the query costs; set by payment policies.
     pub cost: Option<Cost>,
     /// What policies have to say in `policy_metadata`.
@@ -81,6 +84,7 @@ impl Turn {
             delivered: false,
             text_delivered: false,
             is_clients_deadline: false,
+            prompt_bytes: None,
             cost: None,
             entries: Vec::new(),
             entered: Vec::new(),

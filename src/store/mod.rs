@@ -26,6 +26,7 @@ mod rates;
 mod records;
 mod seal;
 mod tenants;
+mod tokens;
 mod upkeep;
 mod watchdog;
 mod write;
@@ -55,6 +56,7 @@ pub use pools::PoolStatus;
 pub use rates::{Admission, RateCounters, Slot, Window};
 pub use records::{QueryRecord, Recorder};
 pub use seal::{BadKey, SecretBox};
+pub use tokens::{Allowance, Amount, Cap, Frame, Grant, Hold, Period, Shortage, TokenCounters, Unit};
 
 use crate::error::Error;
 

@@ -22,19 +22,19 @@ use serde_json::{Map, json};
 use tokio_util::sync::CancellationToken;
 
 pub(super) use config::Config;
+pub(super) use money::{Price, decimal_of};
 
-use super::{Outcome, Phase, Policy, Turn};
+use super::{Outcome, Phase, Policy, Turn, share::Share};
 use crate::{
     domain::{
         self, ChargeId, Cost, EndpointId, PolicyEntry, Transaction, Usage,
         schema::{self, TypeSpec},
     },
-    error::{Cause, Ended, Error, Refusal, Resource},
+    error::{Cause, Error, Refusal, Resource},
     store::{Decision, NewCharge, Store},
     upstream,
 };
 use config::Tariff;
-use money::Price;
 use service::{Reason, Service};
 use till::{Clock, Reserved, Unpaid};
 
@@ -48,9 +48,6 @@ pub(super) const DESCRIPTION: &str = "Charges for answers, by call or by token, 
     service. Callers pay with a transaction token. Refused and failed queries cost nothing.";
 const SECRETS: &[&str] = &["accounting_email", "accounting_password"];
 const PUBLIC: &[&str] = &["price", "pricing_mode", "input_price", "output_price", "currency"];
-
-/// Beyond the time of its answer, a query takes this long at most: its hooks before and after.
-const HOOKS: Duration = Duration::from_secs(120);
 
 /// What charges. Clones share it.
 #[derive(Clone)]
@@ -91,39 +88,16 @@ struct Due {
     decision: Option<Decision>,
 }
 
-/// How much of a query is charged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Share {
-    Nothing,
-    /// The full price of a call, and the tokens whose text was handed over.
-    Delivered,
-    All,
-}
-
 impl Till {
-    /// Queries take `longest` at most to answer.
+    /// Queries take `longest` at most, with their hooks.
     pub(super) fn new(store: &Store, config: &upstream::Config, longest: Duration) -> Result<Self, Cause> {
         let service = Service::new(config, till::CALL)?;
-        Ok(Self(Arc::new(till::Till::new(store.clone(), service, longest + HOOKS))))
+        Ok(Self(Arc::new(till::Till::new(store.clone(), service, longest))))
     }
 
     /// Settles what crashes and silent services have left, until `until`.
     pub(super) async fn recover(self, until: CancellationToken) {
         recovery::run(&self.0, until).await;
-    }
-}
-
-impl Share {
-    /// Who goes away has had what was delivered; whatever else ends a query is no fault of the caller's.
-    fn of(turn: &Turn, outcome: Outcome) -> Self {
-        match outcome {
-            Outcome::Completed => Self::All,
-            Outcome::Ended(Ended::ClientGone) if turn.delivered => Self::Delivered,
-            Outcome::Ended(Ended::DeadlineExceeded) if turn.delivered && turn.is_clients_deadline => {
-                Self::Delivered
-            }
-            _ => Self::Nothing,
-        }
     }
 }
 
@@ -219,12 +193,10 @@ impl Accounting {
 
     /// Reserves and takes what the answer turned out to cost.
     async fn pay(&self, clock: Clock, turn: &mut Turn, bill: &Bill, share: Share) -> Result<(), Error> {
-        let tokens = match share {
-            Share::Nothing => return Ok(()),
-            Share::Delivered if !turn.text_delivered => Usage::default(),
-            Share::Delivered | Share::All => turn.usage,
-        };
-        let cost = self.cost(bill, tokens);
+        if share == Share::Nothing {
+            return Ok(());
+        }
+        let cost = self.cost(bill, share.tokens(turn));
         if cost.nano_units == 0 {
             note(turn, "free", cost, None);
             return Ok(());
