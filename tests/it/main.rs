@@ -43,4 +43,5 @@ mod store;
 mod support;
 mod tenants;
 mod tls;
+mod token_limit;
 mod traces;
