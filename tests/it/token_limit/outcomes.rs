@@ -96,7 +96,7 @@ async fn first_delta(events: &mut QueryStream) {
 on_both! {
     async fn what_a_query_used_counts_by_how_it_ended(database: Database) {
         let desk = Desk::open(&database).await;
-        let forever = 300_000;
+        let forever = 20_000;
         let (mut seen, none) = ([0; 6], Tokens::default);
         let rig = desk.rig(Says(&["a", "b"]), None, forever);
         assert!(end(&rig, call("x")).await.is_none());
@@ -120,14 +120,14 @@ on_both! {
         let desk = Desk::open(&database).await;
         // Before anything.
         let silent = Tokens { count: 1, every: Duration::from_secs(60), ..Tokens::default() };
-        let rig = desk.rig(silent, None, 300_000);
+        let rig = desk.rig(silent, None, 20_000);
         let events = rig.pipeline.run(call("x")).unwrap();
         eventually("it is held", async || rows(&desk.raw, "token_holds").await == 1).await;
         drop(events);
         rig.settled().await;
         let seen = desk.used([0; 6], [1, 0, 0], "gone before").await;
         // After the first delta: the model stands still behind a full channel, so three tokens were made at most.
-        let rig = desk.rig(slow(), None, 300_000);
+        let rig = desk.rig(slow(), None, 20_000);
         let mut events = rig.pipeline.run(call("x")).unwrap();
         first_delta(&mut events).await;
         drop(events);
@@ -139,7 +139,7 @@ on_both! {
         assert_eq!((used[0], used[1]), (1, 2));
         assert!((1..=4).contains(&used[2]), "{used:?}");
         // Its own deadline.
-        let rig = desk.rig(slow(), None, 300_000);
+        let rig = desk.rig(slow(), None, 20_000);
         let mut limited = call("x");
         limited.timeout = Some(Duration::from_millis(400));
         let ended = end(&rig, limited).await;
@@ -151,7 +151,7 @@ on_both! {
 
     async fn a_shutdown_returns_all_but_the_request(database: Database) {
         let desk = Desk::open(&database).await;
-        let rig = desk.rig(slow(), None, 300_000);
+        let rig = desk.rig(slow(), None, 20_000);
         let mut events = rig.pipeline.run(call("x")).unwrap();
         first_delta(&mut events).await;
         rig.shutdown.cancel();
@@ -161,7 +161,7 @@ on_both! {
 
     async fn a_running_query_holds_what_it_may_use(database: Database) {
         let desk = Desk::open(&database).await;
-        let rig = desk.rig(slow(), None, 300_000);
+        let rig = desk.rig(slow(), None, 20_000);
         let mut events = rig.pipeline.run(call("x")).unwrap();
         first_delta(&mut events).await;
         let held = counted(&desk.raw).await;

@@ -1,5 +1,7 @@
 //! Against the definition: every admission is remembered, and summed up anew.
 
+use std::collections::VecDeque;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -14,16 +16,15 @@ enum Step {
     End(i64),
 }
 
-/// Everything that was admitted: when, how much, whether it still runs.
-#[derive(Default)]
-struct Model {
-    admitted: Vec<(i64, Amount, bool)>,
-}
-
-impl Model {
-    fn sum(&self, after: i64) -> Amount {
-        self.admitted.iter().filter(|(at, ..)| *at > after).map(|(_, amount, _)| *amount).sum()
-    }
+/// A counter, and beside it everything that was admitted: when, and how much.
+struct World<'c> {
+    frame: Frame,
+    caps: &'c [Cap],
+    now: i64,
+    buckets: Vec<Bucket>,
+    admitted: Vec<(i64, Amount)>,
+    /// Queries that run, as places in `admitted`, each with its bucket.
+    running: VecDeque<(usize, Place)>,
 }
 
 fn tokens(output: i64) -> Amount {
@@ -61,65 +62,70 @@ fn put(buckets: &mut Vec<Bucket>, place: Place, used: Amount, held: Amount) {
     (bucket.used, bucket.held) = (bucket.used + used, bucket.held + held);
 }
 
-/// Plays the steps, and checks each decision against the sum of what was admitted.
-fn play(frame: Frame, caps: &[Cap], start: i64, steps: Vec<Step>) -> Result<usize, TestCaseError> {
-    let (length, grain) = (frame.period().length(), frame.place(0).grain);
-    let (mut now, mut buckets, mut model, mut running) = (start, Vec::new(), Model::default(), Vec::new());
-    for step in steps {
+impl World<'_> {
+    fn fits(&self, after: i64, need: Amount) -> bool {
+        let recent: Amount =
+            self.admitted.iter().filter(|(at, _)| *at > after).map(|(_, amount)| *amount).sum();
+        self.caps.iter().all(|cap| cap.measure(recent + need) <= cap.most)
+    }
+
+    fn end(&mut self, per_cent: i64) {
+        let Some((i, place)) = self.running.pop_front() else { return };
+        let held = self.admitted[i].1;
+        let used = tokens(held.output_tokens * per_cent / 100);
+        self.admitted[i].1 = used;
+        put(&mut self.buckets, place, used, Amount::default() - held);
+    }
+
+    /// Checks the decision against the sum of what was admitted.
+    fn ask(&mut self, need: Amount) -> Result<(), TestCaseError> {
+        // The window itself, and all that may go on counting.
+        let (after, slack) = match self.frame {
+            Frame::Rolling(period) => (self.now - period.length(), self.now - period.length() * 61 / 60),
+            Frame::Fixed(period) => (period.begin(self.now) - 1, period.begin(self.now) - 1),
+        };
+        let limits = (self.frame, self.caps);
+        let Some(short) = shortage(limits, self.now, &self.buckets, need) else {
+            prop_assert!(self.fits(after, need), "admitted beyond the limit");
+            let place = self.frame.place(self.now);
+            put(&mut self.buckets, place, Amount::default(), need);
+            self.running.push_back((self.admitted.len(), place));
+            self.admitted.push((self.now, need));
+            return Ok(());
+        };
+        prop_assert!(!self.fits(slack, need), "refused although there was room");
+        let later = self.now + i64::try_from(short.resets_after.as_micros()).unwrap();
+        let never = self.caps.iter().any(|cap| cap.measure(need) > cap.most);
+        let again = shortage(limits, later, &self.buckets, need);
+        prop_assert_eq!(again.is_none(), !never, "it does not reset when it says");
+        prop_assert_eq!(short.retry_after.is_none(), never);
+        Ok(())
+    }
+
+    fn play(&mut self, step: &Step) -> Result<(), TestCaseError> {
         match step {
-            Step::Pass(part) => now += length / 1_000 * part + part,
-            Step::End(part) if !running.is_empty() => {
-                let (i, place): (usize, Place) = running.remove(0);
-                let (_, amount, runs) = &mut model.admitted[i];
-                let held = *amount;
-                *amount = Amount { requests: 1, ..tokens(held.output_tokens * part / 100) };
-                *runs = false;
-                put(&mut buckets, place, *amount, Amount::default() - held);
-            }
-            Step::End(_) => {}
-            Step::Ask(need) => {
-                let fits =
-                    |after: i64| caps.iter().all(|cap| cap.measure(model.sum(after) + need) <= cap.most);
-                // The window itself, and all that may go on counting.
-                let (after, slack) = match frame {
-                    Frame::Rolling(_) => (now - length, now - length - grain),
-                    Frame::Fixed(period) => (period.begin(now) - 1, period.begin(now) - 1),
-                };
-                match shortage((frame, caps), now, &buckets, need) {
-                    None => {
-                        prop_assert!(fits(after), "admitted beyond the limit");
-                        let place = frame.place(now);
-                        put(&mut buckets, place, Amount::default(), need);
-                        running.push((model.admitted.len(), place));
-                        model.admitted.push((now, need, true));
-                    }
-                    Some(short) => {
-                        prop_assert!(!fits(slack), "refused although there was room");
-                        let later = now + i64::try_from(short.resets_after.as_micros()).unwrap();
-                        let again = shortage((frame, caps), later, &buckets, need);
-                        let never = caps.iter().any(|cap| cap.measure(need) > cap.most);
-                        prop_assert_eq!(again.is_none(), !never, "it does not reset when it says");
-                        prop_assert_eq!(short.retry_after.is_none(), never);
-                    }
-                }
-            }
+            Step::Pass(part) => self.now += self.frame.period().length() / 1_000 * part + part,
+            Step::End(per_cent) => self.end(*per_cent),
+            Step::Ask(need) => self.ask(*need)?,
         }
         // What upkeep deletes counts nowhere.
-        buckets.retain(|bucket| frame.stale_at(bucket.place) >= now);
-        prop_assert!(buckets.len() <= 64, "{} buckets", buckets.len());
+        self.buckets.retain(|bucket| self.frame.stale_at(bucket.place) >= self.now);
+        prop_assert!(self.buckets.len() <= 64, "{} buckets", self.buckets.len());
+        Ok(())
     }
-    Ok(model.admitted.len())
 }
 
 proptest! {
     #[test]
     fn no_window_ever_holds_more_and_no_room_is_refused(
         (period, is_fixed, caps) in (period(), any::<bool>(), caps()),
-        start in 1_600_000_000_000_000_i64..1_900_000_000_000_000,
+        now in 1_600_000_000_000_000_i64..1_900_000_000_000_000,
         steps in prop::collection::vec(step(), 1..120),
     ) {
         let frame = if is_fixed { Frame::Fixed(period) } else { Frame::Rolling(period) };
-        play(frame, &caps, start, steps)?;
+        let (buckets, admitted, running) = (Vec::new(), Vec::new(), VecDeque::new());
+        let mut world = World { frame, caps: &caps, now, buckets, admitted, running };
+        steps.iter().try_for_each(|step| world.play(step))?;
     }
 
     #[test]
