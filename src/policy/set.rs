@@ -46,7 +46,8 @@ impl PolicySet {
             return Err(Error::GuestNotAllowed);
         }
         for (i, policy) in self.policies.iter().enumerate() {
-            if turn.preview && policy.passes_previews() {
+            if turn.passes(policy.as_ref()) {
+                turn.note_passed(policy.as_ref());
                 continue;
             }
             if let Some(ended) = ended() {
@@ -112,6 +113,11 @@ impl PolicySet {
     /// The policies, in the order in which they are asked.
     pub fn policies(&self) -> &[Arc<dyn Policy>] {
         &self.policies
+    }
+
+    /// Whether queries leave something behind that a repeat must not leave again.
+    pub fn counts(&self) -> bool {
+        self.policies.iter().any(|policy| policy.counts())
     }
 
     /// The filters of this query, in phase order.

@@ -1,7 +1,7 @@
 //! How much of a query counts, in money and in tokens.
 
 use super::{Outcome, Turn};
-use crate::{domain::Usage, error::Ended};
+use crate::domain::Usage;
 
 /// How much of a query is charged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,10 +17,7 @@ impl Share {
     pub(super) fn of(turn: &Turn, outcome: Outcome) -> Self {
         match outcome {
             Outcome::Completed => Self::All,
-            Outcome::Ended(Ended::ClientGone) if turn.delivered => Self::Delivered,
-            Outcome::Ended(Ended::DeadlineExceeded) if turn.delivered && turn.is_clients_deadline => {
-                Self::Delivered
-            }
+            _ if turn.has_answered(outcome) => Self::Delivered,
             _ => Self::Nothing,
         }
     }

@@ -35,6 +35,7 @@ async fn sweep(store: &Store, holder: Uuid) -> Result<(), Error> {
     store.forget_stale_rates(STALE).await?;
     store.sweep_tokens().await?;
     store.forget_stale_leases(STALE).await?;
+    store.forget_stale_repeats().await?;
     store.forget_marketplaces().await.map(|_| ())
 }
 

@@ -6,6 +6,8 @@ mod faults;
 mod load;
 mod outcomes;
 mod prices;
+mod repeats;
+mod stages;
 mod wire;
 
 use std::{sync::Arc, time::Duration};
