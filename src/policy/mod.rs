@@ -7,6 +7,7 @@ mod access;
 mod accounting;
 mod allow_guests;
 mod attribution;
+mod beside;
 mod composite;
 mod content;
 mod filter;

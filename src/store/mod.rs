@@ -51,6 +51,7 @@ pub use feed::Feed;
 pub use leases::Lease;
 pub use listings::{CLAIM, Told};
 pub use plans::StoredPlan;
+pub use policies::Beside;
 pub use pools::PoolStatus;
 pub use rates::{Admission, RateCounters, Slot, Window};
 pub use records::{QueryRecord, Recorder};

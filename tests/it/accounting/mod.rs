@@ -1,6 +1,7 @@
 //! Money is exact: what was answered is paid for once, what was not is not, and nothing stays reserved, whatever
 //! fails on the way.
 
+mod beside;
 mod crashes;
 mod faults;
 mod load;
@@ -17,6 +18,7 @@ use syft_endpoints::{
     model::Model,
     pipeline::{Call, Config, Plan},
     policy::{Policies, PolicySet},
+    store::Store,
     upstream,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -36,6 +38,7 @@ const UNIT: i64 = 1_000_000_000;
 struct Shop {
     bank: Bank,
     policies: Policies,
+    store: Store,
     database: Database,
     recovering: CancellationToken,
     /// What has been started.
@@ -53,7 +56,7 @@ impl Shop {
         let (bank, store) = (Bank::start().await, database.store().await);
         let policies = Policies::new(&store, &upstream::Config::default(), Duration::from_secs(300)).unwrap();
         let (recovering, tasks) = (CancellationToken::new(), TaskTracker::new());
-        Self { bank, policies, database, recovering, tasks }
+        Self { bank, policies, store, database, recovering, tasks }
     }
 
     /// Starts the recovery job.
