@@ -2,9 +2,10 @@
 //! confirmed or cancelled there. Each step is one statement that asks for the state it starts from, so of two
 //! who settle one charge at once, only one decides.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use sea_orm::{ConnectionTrait, DbBackend, QueryResult, Statement, Value};
+use tokio::{task::JoinHandle, time::sleep};
 use uuid::Uuid;
 
 use super::{Store, now, seal::Owner};
@@ -12,6 +13,12 @@ use crate::{
     domain::{ChargeId, EndpointId, PolicyId, QueryId, TenantId},
     error::Error,
 };
+
+/// How often a withdrawal is tried: for a quarter of an hour at least.
+const WITHDRAWALS: u32 = 4_000;
+const BETWEEN: Duration = Duration::from_millis(250);
+/// The attempt from which on recovery carries a confirmation out. Before it, whoever decided may withdraw.
+const CLAIMED: u32 = 2;
 
 /// A reservation that is about to be made.
 #[derive(Debug, Clone)]
@@ -126,7 +133,52 @@ impl Store {
         self.alter(self.statement(&sql, [id.0.into(), decision.name().into(), micros(again).into()])).await
     }
 
-    /// Closes a charge.
+    /// Takes a decision back whose query has failed meanwhile: whether it has been written, is still being
+    /// written or never will be, the charge is cancelled. It can be done until recovery has begun with a
+    /// confirmation. Goes on in the background until the database has answered, or the store closes.
+    pub fn withdraw_charge(&self, id: ChargeId, again: Duration) -> JoinHandle<()> {
+        let store = self.clone();
+        self.inner.tasks.spawn(async move {
+            for _ in 0..WITHDRAWALS {
+                let is_last = store.inner.closing.is_cancelled();
+                match store.countermand(id, again).await {
+                    Ok(true) => return,
+                    Ok(false) => return tracing::debug!(charge = %id, "there was nothing to withdraw"),
+                    Err(error) => tracing::warn!(charge = %id, cause = error.cause(), "not withdrawn yet"),
+                }
+                if is_last {
+                    break;
+                }
+                store.inner.closing.run_until_cancelled(sleep(BETWEEN)).await;
+            }
+            tracing::error!(charge = %id, "a charge of a failed query could not be withdrawn");
+        })
+    }
+
+    async fn countermand(&self, id: ChargeId, again: Duration) -> Result<bool, Error> {
+        let sql = format!(
+            "UPDATE charges SET decision = 'cancel', due_at = {} + $2 WHERE id = $1 AND state = 'open' \
+             AND decision IN ('', 'confirm') AND attempts < {CLAIMED}",
+            self.clock()
+        );
+        self.alter(self.statement(&sql, [id.0.into(), micros(again).into()])).await
+    }
+
+    /// Begins to carry out a confirmation that was left behind; from now on it cannot be withdrawn. Says
+    /// whether it is still to be carried out. If that fails, it is due after `again`.
+    ///
+    /// # Errors
+    /// `StoreUnavailable`.
+    pub async fn claim_charge(&self, id: ChargeId, again: Duration) -> Result<bool, Error> {
+        let sql = format!(
+            "UPDATE charges SET attempts = CASE WHEN attempts < {CLAIMED} THEN {CLAIMED} ELSE attempts END, \
+             due_at = {} + $2 WHERE id = $1 AND state = 'open' AND decision = 'confirm'",
+            self.clock()
+        );
+        self.alter(self.statement(&sql, [id.0.into(), micros(again).into()])).await
+    }
+
+    /// Closes a charge, and forgets its account.
     ///
     /// # Errors
     /// `StoreUnavailable`.

@@ -205,7 +205,10 @@ impl Accounting {
     ) -> Result<(), Error> {
         let decision = if share == Share::Nothing { Decision::Cancel } else { Decision::Confirm };
         // Written before the service hears of it. Only this can fail an answer, and then recovery cancels.
-        let is_ours = self.till.decide(clock, reserved.charge, decision).await?;
+        let is_ours = match decision {
+            Decision::Confirm => self.till.confirm(clock, reserved.charge).await?,
+            Decision::Cancel | Decision::Forget => self.till.cancel(clock, reserved.charge).await?,
+        };
         if is_ours && decision == Decision::Confirm {
             charged(turn, cost, Some(reserved));
         } else {
@@ -245,7 +248,7 @@ impl Accounting {
                 return Err(self.refusal(bill, &due.cost, unpaid));
             }
         };
-        if decision.is_none() && !self.till.decide(clock, due.charge, Decision::Confirm).await? {
+        if decision.is_none() && !self.till.confirm(clock, due.charge).await? {
             return Err(Error::internal("a charge was cancelled while it was made"));
         }
         charged(turn, due.cost, Some(&reserved));

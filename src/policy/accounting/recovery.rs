@@ -32,6 +32,13 @@ const LIST: Duration = Duration::from_secs(20);
 /// A reservation that the service has not heard of by then is one that it never will: a token lives for
 /// minutes.
 const FORGOTTEN: Duration = Duration::from_secs(15 * 60);
+/// A transaction that the service has not known for so long is one that it will not find again.
+const LOST: Duration = Duration::from_secs(24 * 3600);
+/// What could not be settled for so long is given up, whatever the reason.
+const ABANDONED: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How long recovery leaves a confirmation alone that it finds: whoever decided it, and could not see that it was
+/// written, takes it back meanwhile.
+const GRACE: Duration = Duration::from_secs(2);
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5 * 60);
 
@@ -39,6 +46,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5 * 60);
 enum Next {
     Closed(Settled),
     Later,
+    After(Duration),
     /// As `Later`, and the service is not to be asked about others either.
     Silent,
 }
@@ -124,6 +132,9 @@ async fn settle_all(till: &Till, account: &Account, charges: Vec<OpenCharge>) {
                     tracing::warn!(cause = error.cause(), "a settled charge was not noted");
                 }
             }
+            Ok(Next::After(pause)) => {
+                postpone_for(till, &charge, pause).await;
+            }
             Ok(next @ (Next::Later | Next::Silent)) => {
                 is_silent = matches!(next, Next::Silent);
                 postpone(till, &charge).await;
@@ -146,6 +157,9 @@ async fn settle(
         // Decided meanwhile, by a query that goes on: it sees to it, or leaves it.
         None => return Ok(Next::Later),
     };
+    if decision == Decision::Confirm && charge.attempts == 0 {
+        return Ok(Next::After(GRACE));
+    }
     let found = ledger.and_then(|ledger| ledger.find(charge.id, charge.transaction.as_deref()));
     let transaction = match (found, &charge.transaction) {
         (Some((_, Status::Confirmed)), _) => {
@@ -161,6 +175,10 @@ async fn settle(
         }
         (None, None) => return Ok(Next::Later),
     };
+    if decision == Decision::Confirm && !till.store.claim_charge(charge.id, FIRST_PAUSE).await? {
+        return Ok(Next::Later);
+    }
+    let is_unlisted = ledger.is_some_and(|ledger| ledger.find(charge.id, Some(&transaction)).is_none());
     Ok(match till.service.resolve(account, &transaction, decision, CALL).await {
         Ok(()) => Next::Closed(decision.into()),
         // It may have been done before: the list says.

@@ -7,6 +7,7 @@ mod faults;
 mod load;
 mod outcomes;
 mod prices;
+mod stalls;
 mod wire;
 
 use std::{sync::Arc, time::Duration};

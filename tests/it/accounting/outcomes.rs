@@ -6,10 +6,7 @@ use std::{
 };
 
 use futures_util::StreamExt;
-use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, SqliteTransactionMode,
-    TransactionOptions, TransactionTrait,
-};
+use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
 use syft_endpoints::{
     domain::{PolicyEntry, QueryEvent},
@@ -26,12 +23,12 @@ use crate::support::{
     rig::{Deed, OneDocument, Probe, Rig, Says, Tokens, plan},
 };
 
-fn per_call() -> Value {
+pub(super) fn per_call() -> Value {
     json!({"price": 1.5})
 }
 
 /// A token read costs 0.1, one written 1.
-fn per_token(delivery: &str) -> Value {
+pub(super) fn per_token(delivery: &str) -> Value {
     json!({"pricing_mode": "per_token", "input_price": 0.1, "output_price": 1, "delivery": delivery})
 }
 
@@ -181,26 +178,6 @@ on_both! {
         assert_eq!(shop.bank.transactions().len(), 1);
     }
 
-    async fn nobody_pays_for_a_decision_that_is_written_late_without_an_answer(database: Database) {
-        let shop = Shop::open(database).await;
-        shop.recover();
-        let model = Tokens { count: 2, every: Duration::from_millis(700), ..Tokens::default() };
-        let produced = Arc::clone(&model.produced);
-        let rig = shop.rig(model, per_call());
-        let events = rig.pipeline.run(shop.paying()).unwrap();
-        eventually("the model is at it", async || produced.load(Ordering::SeqCst) == 1).await;
-        let lock = no_writes(&shop.database.raw().await).await;
-        // Longer than one write may take, and shorter than the hook.
-        let stalled = async {
-            tokio::time::sleep(Duration::from_millis(4_500)).await;
-            lock.rollback().await.unwrap();
-        };
-        let (answered, ()) = tokio::join!(events.answer(), stalled);
-        // Whichever of the two was written first: paid if, and only if, answered.
-        an_hour_passes(&shop.database).await;
-        shop.has_earned(if answered.is_ok() { 3 * UNIT / 2 } else { 0 }).await;
-    }
-
     async fn what_is_paid_for_leaves_also_after_the_deadline(database: Database) {
         let shop = Shop::open(database).await;
         shop.recover();
@@ -347,17 +324,4 @@ on_both! {
         shop.has_earned(0).await;
         assert_eq!(shop.bank.transactions().len(), 0);
     }
-}
-
-/// Lets nobody else write until it is rolled back.
-async fn no_writes(raw: &DatabaseConnection) -> DatabaseTransaction {
-    let immediate = TransactionOptions {
-        sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-        ..TransactionOptions::default()
-    };
-    let lock = raw.begin_with_options(immediate).await.unwrap();
-    if raw.get_database_backend() == DbBackend::Postgres {
-        lock.execute_unprepared("LOCK TABLE charges IN SHARE ROW EXCLUSIVE MODE").await.unwrap();
-    }
-    lock
 }
