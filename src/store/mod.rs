@@ -71,11 +71,19 @@ pub struct Config {
     pub acquire_timeout_ms: u64,
     /// How often other replicas' changes are looked for, in milliseconds.
     pub poll_interval_ms: u64,
+    /// How long closed charges are kept, in days. 0 keeps them for ever.
+    pub charges_kept_days: u32,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { url: String::new(), max_connections: 16, acquire_timeout_ms: 2_000, poll_interval_ms: 500 }
+        Self {
+            url: String::new(),
+            max_connections: 16,
+            acquire_timeout_ms: 2_000,
+            poll_interval_ms: 500,
+            charges_kept_days: 400,
+        }
     }
 }
 
