@@ -56,6 +56,8 @@ pub enum Settled {
     Cancelled,
     /// The service never had it.
     Void,
+    /// The service had it and knows it no more.
+    Lost,
 }
 
 /// A charge that somebody must see to.
@@ -183,9 +185,35 @@ impl Store {
     /// # Errors
     /// `StoreUnavailable`.
     pub async fn close_charge(&self, id: ChargeId, settled: Settled) -> Result<(), Error> {
-        let sql = "UPDATE charges SET state = $2, due_at = NULL WHERE id = $1 AND state = 'open'";
-        self.alter(self.statement(sql, [id.0.into(), settled.name().into()])).await?;
+        let sql =
+            "UPDATE charges SET state = $2, account = '', due_at = NULL WHERE id = $1 AND state = 'open'";
+        let closed = self.alter(self.statement(sql, [id.0.into(), settled.name().into()])).await?;
+        if closed && settled == Settled::Lost {
+            self.inner.charges_lost.fetch_add(1, Ordering::Relaxed);
+        }
         Ok(())
+    }
+
+    /// How many charges this process has given up.
+    pub fn charges_lost(&self) -> u64 {
+        self.inner.charges_lost.load(Ordering::Relaxed)
+    }
+
+    /// Deletes charges that were made before `age` and are closed, `limit` at most. Says how many.
+    ///
+    /// # Errors
+    /// `StoreUnavailable`.
+    pub async fn forget_charges(&self, age: Duration, limit: u64) -> Result<u64, Error> {
+        let Some(before) = now().checked_sub(age.try_into().unwrap_or(time::Duration::MAX)) else {
+            return Ok(0);
+        };
+        let sql = format!(
+            "DELETE FROM charges WHERE id IN (SELECT id FROM charges WHERE created_at < $1 AND state <> 'open' \
+             ORDER BY created_at LIMIT {limit})"
+        );
+        let statement = self.statement(&sql, [before.into()]);
+        self.write(move |txn| Box::pin(async move { Ok(txn.execute_raw(statement).await?.rows_affected()) }))
+            .await
     }
 
     /// Puts off a charge that could not be settled.
@@ -270,6 +298,7 @@ impl Settled {
             Self::Confirmed => "confirmed",
             Self::Cancelled => "cancelled",
             Self::Void => "void",
+            Self::Lost => "lost",
         }
     }
 }

@@ -107,6 +107,7 @@ struct Inner {
     /// One for each write that runs or waits.
     places: Arc<Semaphore>,
     records_lost: Arc<AtomicU64>,
+    charges_lost: AtomicU64,
     /// A listing may have become due.
     outbox: Notify,
     /// Ends the writers that serve a queue, once their queues are empty.
@@ -131,6 +132,7 @@ impl Store {
             tasks: TaskTracker::new(),
             places: Arc::new(Semaphore::new(write::PLACES)),
             records_lost: Arc::default(),
+            charges_lost: AtomicU64::default(),
             outbox: Notify::new(),
             closing: CancellationToken::new(),
             config,

@@ -68,6 +68,8 @@ pub(super) enum Reason {
     Balance,
     /// It refuses our own credential, or cannot be called at all: the owner must act.
     Account,
+    /// There is no such transaction.
+    Gone,
     /// The token, most likely: too old, for another account, or used, and then perhaps by this very call, which
     /// something between us has repeated.
     Other,
@@ -325,6 +327,7 @@ fn fault(failed: Failed, ours: bool) -> Fault {
     match failed.status.map(|status| status.as_u16()) {
         Some(401) if ours => Fault::Refused(Reason::Account),
         Some(402) => Fault::Refused(Reason::Balance),
+        Some(404 | 410) => Fault::Refused(Reason::Gone),
         Some(400..=499) if matches!(failed.error, UpstreamError::Rejected { .. }) => {
             let body = failed.body.to_ascii_lowercase();
             let is_short = body.contains("insufficient") || body.contains("balance");

@@ -121,9 +121,13 @@ async fn settled(bank: &Bank, database: &Database) {
 
 /// Makes every charge older, and due, and who holds the job's lease lose it.
 async fn an_hour_passes(database: &Database) {
+    hours_pass(database, 1).await;
+}
+
+async fn hours_pass(database: &Database, hours: i64) {
     let raw = database.raw().await;
     let sql = "UPDATE charges SET created_at = $1, due_at = due_at - 3600000000 WHERE state = 'open'";
-    let then = time::OffsetDateTime::now_utc() - time::Duration::hours(1);
+    let then = time::OffsetDateTime::now_utc() - time::Duration::hours(hours);
     let statement = Statement::from_sql_and_values(raw.get_database_backend(), sql, [Column::from(then)]);
     raw.execute_raw(statement).await.unwrap();
     raw.execute_unprepared("UPDATE leases SET expires_at = expires_at - 3600000000").await.unwrap();
