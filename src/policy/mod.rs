@@ -21,6 +21,8 @@ mod turn;
 
 use async_trait::async_trait;
 
+pub use accounting::leaves_account_out;
+pub use beside::{BESIDE, conflicts};
 pub use filter::{AnswerFilter, Filters};
 pub use registry::Policies;
 pub use set::{PolicySet, Verdict};

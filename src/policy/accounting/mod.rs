@@ -21,7 +21,8 @@ use async_trait::async_trait;
 use serde_json::{Map, json};
 use tokio_util::sync::CancellationToken;
 
-pub(super) use config::Config;
+pub use config::leaves_account_out;
+pub(super) use config::{Config, conflicts};
 
 use super::{Outcome, Phase, Policy, Turn};
 use crate::{
@@ -39,7 +40,7 @@ use service::{Reason, Service};
 use till::{Clock, Reserved, Unpaid};
 
 pub(super) fn spec() -> TypeSpec {
-    TypeSpec::of::<Config>(NAME, DESCRIPTION, ICON, SECRETS).publishing(PUBLIC)
+    TypeSpec::of::<Config>(NAME, DESCRIPTION, ICON, SECRETS).publishing(PUBLIC).checking(config::check)
 }
 
 pub(super) const NAME: &str = "accounting";
@@ -152,6 +153,7 @@ impl Accounting {
         (!applies.is_empty()).then_some(Bill { tariffs: applies, state })
     }
 
+    /// Whose account a charge goes through, from its reservation to its end.
     fn first(&self, bill: &Bill) -> &Tariff {
         &self.tariffs[bill.tariffs[0]]
     }
@@ -200,7 +202,7 @@ impl Accounting {
         &self,
         clock: Clock,
         turn: &mut Turn,
-        (reserved, cost): (&Reserved, Cost),
+        (bill, reserved, cost): (&Bill, &Reserved, Cost),
         share: Share,
     ) -> Result<(), Error> {
         let decision = if share == Share::Nothing { Decision::Cancel } else { Decision::Confirm };
@@ -215,7 +217,7 @@ impl Accounting {
             note(turn, "refunded", cost, Some(reserved));
         }
         if is_ours {
-            self.till.carry_out(clock, &self.tariffs[0].account, reserved, decision).await;
+            self.till.carry_out(clock, &self.first(bill).account, reserved, decision).await;
         }
         Ok(())
     }
@@ -252,7 +254,7 @@ impl Accounting {
             return Err(Error::internal("a charge was cancelled while it was made"));
         }
         charged(turn, due.cost, Some(&reserved));
-        self.till.carry_out(clock, &self.tariffs[0].account, &reserved, Decision::Confirm).await;
+        self.till.carry_out(clock, &self.first(bill).account, &reserved, Decision::Confirm).await;
         Ok(())
     }
 
@@ -266,7 +268,7 @@ impl Accounting {
             Unpaid::Refused(Reason::Balance) => {
                 ("INSUFFICIENT_BALANCE", "The balance does not cover the price")
             }
-            Unpaid::Refused(Reason::Other) => {
+            Unpaid::Refused(Reason::Other | Reason::Gone) => {
                 ("PAYMENT_REQUIRED", "The payment was refused. Ask for a new transaction token.")
             }
             // A refusal and not a failure: SyftHub repeats failures, and the token may have been used.
@@ -321,7 +323,7 @@ impl Policy for Accounting {
             State::AtTheEnd => self.pay(clock, turn, &bill, share).await,
             State::Intended(charge) => self.till.give_up(clock, *charge).await,
             State::Reserved(reserved, cost) => {
-                self.settle(clock, turn, (reserved, cost.clone()), share).await
+                self.settle(clock, turn, (&bill, reserved, cost.clone()), share).await
             }
             State::Free => {
                 if share != Share::Nothing {

@@ -5,6 +5,7 @@ mod beside;
 mod crashes;
 mod faults;
 mod load;
+mod marketplace;
 mod outcomes;
 mod prices;
 mod stalls;
