@@ -75,6 +75,15 @@ struct Child {
     configuration: Configuration,
 }
 
+/// Types and configurations of the children in a composite's configuration; none in any other.
+pub(super) fn children(configuration: &Configuration) -> Vec<(String, Configuration)> {
+    if !configuration.contains_key("policies") {
+        return Vec::new();
+    }
+    let policies = schema::read::<Config>(configuration).map(|config| config.policies).unwrap_or_default();
+    policies.into_iter().map(|child| (child.policy_type, child.configuration)).collect()
+}
+
 /// All composites of one kind on one endpoint: each must admit.
 pub(super) struct Composite {
     kind: Kind,

@@ -1,5 +1,6 @@
 //! Filters over content: what `prompt_filter` and `pii_filter` have in common.
 
+mod compiled;
 mod detector;
 mod scanner;
 #[cfg(test)]
@@ -15,8 +16,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-pub(super) use detector::{Detector, Detectors, Valid};
-use scanner::Scanner;
+pub(super) use compiled::{Source, aside, compiled};
+pub(super) use detector::{Detector, Detectors, MAX_AUTOMATA, TOO_LARGE, Valid};
+use scanner::{Room, Scanner};
 
 use super::{AnswerFilter, Filters, Outcome, Phase, Policy, Turn};
 use crate::{
