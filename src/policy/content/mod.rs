@@ -29,6 +29,9 @@ use crate::{
 /// Bytes of an answer that are held back at most, for a match that may still come.
 const LONGEST: usize = 8 << 10;
 
+/// Bytes of replacements in one query, for each type.
+const MAX_REPLACED: usize = 1 << 20;
+
 /// What is done with what is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -66,9 +69,18 @@ pub(super) struct ContentFilter {
     rules: Vec<Rule>,
 }
 
-/// How often something was replaced in this query.
-#[derive(Clone, Default)]
-struct Replaced(Arc<AtomicUsize>);
+/// How often something was replaced in this query, and how much room there is for more.
+#[derive(Clone)]
+struct Replaced {
+    count: Arc<AtomicUsize>,
+    room: Room,
+}
+
+impl Default for Replaced {
+    fn default() -> Self {
+        Self { count: Arc::default(), room: Room::new(MAX_REPLACED) }
+    }
+}
 
 impl ContentFilter {
     pub(super) fn new(policy_type: &'static str, rules: Vec<Rule>) -> Self {
@@ -111,7 +123,7 @@ impl Policy for ContentFilter {
 
     /// Says whether anything was replaced, when anything could be.
     async fn post_hook(&self, turn: &mut Turn, outcome: &Outcome) -> Result<(), Error> {
-        let replaced = turn.note::<Replaced>().0.load(Ordering::Relaxed);
+        let replaced = turn.note::<Replaced>().count.load(Ordering::Relaxed);
         if *outcome == Outcome::Completed && self.rules.iter().any(|rule| rule.mode == Mode::Redact) {
             turn.entries.push(PolicyEntry {
                 policy_type: self.policy_type,
@@ -130,7 +142,7 @@ impl Policy for ContentFilter {
     fn answer_filter(&self, turn: &mut Turn) -> Option<Box<dyn AnswerFilter>> {
         let replaced = turn.note::<Replaced>();
         let filter = |rule: &Rule| -> Box<dyn AnswerFilter> {
-            let answer = rule.places.contains(&Place::Answer).then(|| rule.scanner(LONGEST));
+            let answer = rule.places.contains(&Place::Answer).then(|| rule.scanner(&replaced, LONGEST));
             let (policy_type, replaced) = (self.policy_type, replaced.clone());
             Box::new(RuleFilter { policy_type, rule: rule.clone(), answer, replaced })
         };
@@ -146,8 +158,9 @@ impl Policy for ContentFilter {
 }
 
 impl Rule {
-    fn scanner(&self, longest: usize) -> Scanner {
-        Scanner::new(Arc::clone(&self.detectors), Arc::clone(&self.replacement), longest)
+    fn scanner(&self, replaced: &Replaced, longest: usize) -> Scanner {
+        let replacement = (Arc::clone(&self.replacement), replaced.room.clone());
+        Scanner::new(Arc::clone(&self.detectors), replacement, longest)
     }
 
     /// Passes a whole text, or replaces what is found in it.
@@ -157,7 +170,7 @@ impl Rule {
         refusal: impl FnOnce() -> Refusal,
         replaced: &Replaced,
     ) -> Result<(), Refusal> {
-        let mut scanner = self.scanner(usize::MAX);
+        let mut scanner = self.scanner(replaced, usize::MAX);
         let mut passed = scanner.push(text);
         passed.push_str(&scanner.finish());
         match (scanner.replacements(), self.mode) {
@@ -174,7 +187,7 @@ impl Rule {
 
 impl Replaced {
     fn add(&self, count: usize) {
-        self.0.fetch_add(count, Ordering::Relaxed);
+        self.count.fetch_add(count, Ordering::Relaxed);
     }
 }
 
@@ -192,8 +205,17 @@ impl RuleFilter {
         match value {
             Value::String(text) => self.reference(text),
             Value::Array(values) => values.iter_mut().try_for_each(|value| self.value(value)),
-            Value::Object(fields) => fields.values_mut().try_for_each(|value| self.value(value)),
-            Value::Null | Value::Bool(_) | Value::Number(_) => Ok(()),
+            Value::Object(fields) => self.object(fields),
+            Value::Number(number) => {
+                let written = number.to_string();
+                let mut text = written.clone();
+                self.reference(&mut text)?;
+                if text != written {
+                    *value = Value::String(text);
+                }
+                Ok(())
+            }
+            Value::Null | Value::Bool(_) => Ok(()),
         }
     }
 
@@ -209,9 +231,7 @@ impl AnswerFilter for RuleFilter {
         }
         for document in &mut references.documents {
             self.reference(&mut document.content)?;
-            for value in document.metadata.iter_mut().flat_map(Map::values_mut) {
-                self.value(value)?;
-            }
+            document.metadata.iter_mut().try_for_each(|metadata| self.object(metadata))?;
         }
         Ok(())
     }
@@ -263,7 +283,7 @@ pub(super) fn redacted() -> String {
 /// A text in pieces with `#` for what is found.
 #[cfg(test)]
 pub(super) fn strike<'a>(detectors: &Arc<Detectors>, pieces: impl IntoIterator<Item = &'a str>) -> String {
-    let mut scanner = Scanner::new(Arc::clone(detectors), "#".into(), LONGEST);
+    let mut scanner = Scanner::new(Arc::clone(detectors), ("#".into(), Room::new(MAX_REPLACED)), LONGEST);
     let mut out: String = pieces.into_iter().map(|piece| scanner.push(piece)).collect();
     out.push_str(&scanner.finish());
     out
