@@ -54,7 +54,9 @@ async fn space(database: Database, says: &[&str]) -> (Space, Clients, Upstream) 
     let document = proto::Document {
         id: "d1".to_owned(),
         content: "The term of the secret is seventy years".to_owned(),
-        metadata: Some(structure(json!({"title": "A secret", "nested": [{"by": "the SECRET"}], "year": 1}))),
+        metadata: Some(structure(
+            json!({"title": "A secret", "nested": [{"by": "the SECRET"}], "year": 1, "card": 4111111111111111_i64, "secret key": true}),
+        )),
     };
     let request = proto::IngestDocumentsRequest { dataset: "law".to_owned(), documents: vec![document] };
     let mut done = clients.datasets.ingest_documents(tokio_stream::once(request)).await.unwrap().into_inner();
@@ -76,12 +78,12 @@ on_both! {
         let found = &heard.references.unwrap().documents[0];
         assert_eq!(found.content, "The term of the *** is seventy years");
         let metadata = Value::Object(from_struct(found.metadata.clone().unwrap()).unwrap());
-        assert_eq!(metadata, json!({"title": "A ***", "nested": [{"by": "the ***"}], "year": 1}));
+        assert_eq!(metadata, json!({"title": "A ***", "nested": [{"by": "the ***"}], "year": 1, "card": "[REDACTED]", "*** key": true}));
         let sent = upstream.body(0).to_string();
         assert!(sent.contains("***") && !sent.to_lowercase().contains("secret") && !sent.contains("x.org"), "{sent}");
         assert_eq!(heard.entries, [
-            json!({"type": "prompt_filter", "kind": "transform", "status": "applied", "details": {"replacements": 5}}),
-            json!({"type": "pii_filter", "kind": "transform", "status": "applied", "details": {"replacements": 2}}),
+            json!({"type": "prompt_filter", "kind": "transform", "status": "applied", "details": {"replacements": 6}}),
+            json!({"type": "pii_filter", "kind": "transform", "status": "applied", "details": {"replacements": 3}}),
         ]);
         space.stop().await;
     }

@@ -48,7 +48,7 @@ pub(super) enum Mode {
 pub(super) enum Place {
     /// Every message of the question, before the search and the model see it.
     Question,
-    /// The texts of documents that were found, and the texts in their metadata.
+    /// The ids and texts of documents that were found, and the names, texts and numbers in their metadata.
     References,
     /// What the model says.
     Answer,
@@ -219,6 +219,33 @@ impl RuleFilter {
         }
     }
 
+    /// Names are texts too. Of two that have become the same, the second gets a number.
+    fn object(&self, fields: &mut Map<String, Value>) -> Result<(), Refusal> {
+        fields.values_mut().try_for_each(|value| self.value(value))?;
+        let names = fields.keys().map(|name| {
+            let mut passed = name.clone();
+            self.reference(&mut passed).map(|()| passed)
+        });
+        let names = names.collect::<Result<Vec<_>, _>>()?;
+        if names.iter().eq(fields.keys()) {
+            return Ok(());
+        }
+        let mut renamed = Map::with_capacity(fields.len());
+        for (name, value) in names.into_iter().zip(std::mem::take(fields).into_iter().map(|(_, value)| value))
+        {
+            let mut free = name.clone();
+            for n in 2.. {
+                if !renamed.contains_key(&free) {
+                    break;
+                }
+                free = format!("{name} {n}");
+            }
+            renamed.insert(free, value);
+        }
+        *fields = renamed;
+        Ok(())
+    }
+
     fn reference(&self, text: &mut String) -> Result<(), Refusal> {
         self.rule.pass(text, || refusal(self.policy_type, "references"), &self.replaced)
     }
@@ -230,6 +257,7 @@ impl AnswerFilter for RuleFilter {
             return Ok(());
         }
         for document in &mut references.documents {
+            self.reference(&mut document.document_id)?;
             self.reference(&mut document.content)?;
             document.metadata.iter_mut().try_for_each(|metadata| self.object(metadata))?;
         }
