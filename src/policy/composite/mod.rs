@@ -150,7 +150,10 @@ impl Composite {
             let foreseen = child.foresee(turn).await;
             turn.back_to(desk);
             so_far = match (self.kind, foreseen?) {
-                (Kind::Not, Foresight::Refuses(_)) => Foresight::Admits,
+                (Kind::Not, Foresight::Refuses(_)) => {
+                    turn.query = question;
+                    Foresight::Admits
+                }
                 (Kind::Not, Foresight::Admits) => refusal(Kind::Not).into(),
                 (Kind::Not, Foresight::Unknown) => Foresight::Unknown,
                 (Kind::AllOf, refuses @ Foresight::Refuses(_)) => return Ok(refuses),
@@ -159,7 +162,11 @@ impl Composite {
                 (Kind::AnyOf, Foresight::Refuses(_)) if so_far == Foresight::Unknown => so_far,
                 (Kind::AnyOf, refuses @ Foresight::Refuses(_)) => {
                     turn.query = question;
-                    refuses
+                    if so_far == Foresight::Unknown { so_far } else { refuses }
+                }
+                (Kind::AnyOf, Foresight::Unknown) => {
+                    turn.query = question;
+                    Foresight::Unknown
                 }
                 (_, Foresight::Unknown) => Foresight::Unknown,
             };
