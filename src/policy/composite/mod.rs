@@ -159,7 +159,7 @@ impl Composite {
                 (Kind::AllOf, refuses @ Foresight::Refuses(_)) => return Ok(refuses),
                 (Kind::AnyOf, Foresight::Admits) => return Ok(Foresight::Admits),
                 (Kind::AllOf, Foresight::Admits) => so_far,
-                (Kind::AnyOf, Foresight::Refuses(_)) if so_far == Foresight::Unknown => so_far,
+                // What a child that refuses, or may refuse, does to the question is not seen by the next.
                 (Kind::AnyOf, refuses @ Foresight::Refuses(_)) => {
                     turn.query = question;
                     if so_far == Foresight::Unknown { so_far } else { refuses }
@@ -168,7 +168,7 @@ impl Composite {
                     turn.query = question;
                     Foresight::Unknown
                 }
-                (_, Foresight::Unknown) => Foresight::Unknown,
+                (Kind::AllOf, Foresight::Unknown) => Foresight::Unknown,
             };
         }
         Ok(so_far)
@@ -199,6 +199,19 @@ impl Composite {
     }
 }
 
+impl Composite {
+    /// Settles the children of a group that has refused, now: what those took that admitted is for others.
+    async fn give_back(&self, group: usize, turn: &mut Turn) {
+        let asked: Asked = turn.note();
+        for (group, i) in asked.take(group).into_iter().rev() {
+            let child = &self.groups[group][i];
+            if let Err(error) = turn.as_refused(child).await {
+                tracing::warn!(policy = child.policy_type(), cause = error.cause(), %error, "not settled");
+            }
+        }
+    }
+}
+
 #[async_trait]
 impl Policy for Composite {
     fn policy_type(&self) -> &'static str {
@@ -217,7 +230,11 @@ impl Policy for Composite {
 
     async fn pre_hook(&self, turn: &mut Turn) -> Result<(), Error> {
         for group in 0..self.groups.len() {
-            self.ask_group(group, turn).await?;
+            let asked = self.ask_group(group, turn).await;
+            if matches!(asked, Err(Error::Refused(_))) {
+                self.give_back(group, turn).await;
+            }
+            asked?;
         }
         Ok(())
     }
