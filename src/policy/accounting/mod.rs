@@ -227,7 +227,8 @@ impl Accounting {
         let tokens = match share {
             Share::Nothing => return Ok(()),
             Share::Delivered if !turn.text_delivered => Usage::default(),
-            Share::Delivered | Share::All => turn.usage,
+            Share::Delivered => turn.usage_delivered(),
+            Share::All => turn.usage,
         };
         let cost = self.cost(bill, tokens);
         if cost.nano_units == 0 {
