@@ -31,7 +31,7 @@ pub(super) struct Draft {
 
 impl Draft {
     pub(super) fn new(plan: &Plan, turn: &mut Turn) -> Self {
-        let withheld = plan.policies.withholds_answer().then(String::new);
+        let withheld = plan.policies.withholds_answer(turn).then(String::new);
         Self { filters: plan.policies.filters(turn), withheld, completion: None }
     }
 

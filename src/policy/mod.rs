@@ -109,8 +109,9 @@ pub trait Policy: Send + Sync {
         false
     }
 
-    /// Whether text is kept back until this policy's `post_hook` has approved the whole answer.
-    fn withholds_answer(&self) -> bool {
+    /// Whether this query's text is kept back until this policy's `post_hook` has approved the whole answer.
+    /// Asked before any policy is entered.
+    fn withholds_answer(&self, _turn: &Turn) -> bool {
         false
     }
 }

@@ -335,8 +335,10 @@ impl Policy for Accounting {
         }
     }
 
-    fn withholds_answer(&self) -> bool {
-        self.tariffs.iter().any(|tariff| tariff.pricing.is_paid_first())
+    /// Not from those who pay nothing, or in another way.
+    fn withholds_answer(&self, turn: &Turn) -> bool {
+        let applies = self.tariffs.iter().filter(|tariff| tariff.applies_to(turn.caller.email()));
+        applies.into_iter().any(|tariff| tariff.pricing.is_paid_first())
     }
 }
 

@@ -295,8 +295,8 @@ impl Policy for Composite {
         (!filters.is_empty()).then(|| Box::new(Chosen { asked, always, filters }) as Box<dyn AnswerFilter>)
     }
 
-    fn withholds_answer(&self) -> bool {
-        self.kind != Kind::Not && self.children().any(|child| child.withholds_answer())
+    fn withholds_answer(&self, turn: &Turn) -> bool {
+        self.kind != Kind::Not && self.children().any(|child| child.withholds_answer(turn))
     }
 
     fn parts(&self) -> u32 {

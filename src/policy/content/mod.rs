@@ -152,7 +152,7 @@ impl Policy for ContentFilter {
     }
 
     /// An answer that may be refused must not have left.
-    fn withholds_answer(&self) -> bool {
+    fn withholds_answer(&self, _turn: &Turn) -> bool {
         self.rules_on(Place::Answer).any(|rule| rule.mode == Mode::Block)
     }
 }

@@ -287,6 +287,15 @@ on_both! {
         assert_eq!(shop.bank.calls("create"), made);
     }
 
+    async fn only_who_pays_by_the_token_waits_for_the_text(database: Database) {
+        let shop = Shop::open(database).await;
+        let pricing = json!({"pricing_mode": "per_token", "input_price": 0, "output_price": 1, "applied_to": ["eve@*"]});
+        let rig = shop.rig(slow(100_000), pricing);
+        let mut events = rig.pipeline.run(asking(None)).unwrap();
+        let first = tokio::time::timeout(Duration::from_secs(5), deltas(&mut events, 1)).await;
+        assert!(first.is_ok(), "it waits for a payment that is not asked for");
+    }
+
     async fn who_goes_pays_for_the_tokens_that_were_handed_over(database: Database) {
         let shop = Shop::open(database).await;
         shop.recover();
