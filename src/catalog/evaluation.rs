@@ -9,7 +9,7 @@ use crate::{
         rules::{self, Check},
     },
     error::{Error, Refusal, Rule, Violation},
-    policy::{Foresight, Turn, Verdict},
+    policy::{Foresight, Turn, Verdict, conflicts},
     telemetry::TraceContext,
 };
 
@@ -96,10 +96,23 @@ impl Catalog {
                 check.fail("policies", Rule::TooLong(MAX_POLICIES), message);
             }
         }
+        let mut seen: Vec<Policy> = Vec::new();
         for (i, (policy_type, configuration)) in draft.policies.iter().enumerate().take(MAX_POLICIES) {
             let mut of_type = Check::default();
             check_type(&mut of_type, self.policies.specs(), ("policy_type", policy_type), configuration);
-            check.absorb(&format!("policies.{i}"), of_type.finish().err().unwrap_or_default());
+            let field = format!("policies.{i}");
+            if let Err(broken) = of_type.finish() {
+                check.absorb(&field, broken);
+                continue;
+            }
+            let policy = given((policy_type.clone(), configuration.clone()));
+            let conflicts = conflicts(&policy, &seen);
+            seen.push(policy);
+            if !conflicts.is_empty() {
+                // What comes behind may be as large, and need not be compiled.
+                check.absorb(&field, conflicts);
+                break;
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Poll, ready},
 };
@@ -34,12 +34,23 @@ pub struct Failure {
 
 type Last = Result<QueryEvent, Failure>;
 
+/// What has left the channel for the client. What waits in it, a client that goes away has never had.
+#[derive(Default)]
+struct Handed {
+    events: AtomicUsize,
+    /// Characters of text.
+    characters: AtomicUsize,
+}
+
 /// The sending end. Bounded: a slow client slows the model.
 pub(super) struct EventSink {
     events: mpsc::Sender<QueryEvent>,
     last: oneshot::Sender<Last>,
     /// Whether the client waits for the whole answer: until then it is handed nothing.
     folds: Arc<AtomicBool>,
+    handed: Arc<Handed>,
+    /// Characters of text that were sent.
+    characters: usize,
     first_event: Option<Instant>,
     first_token: Option<Instant>,
 }
@@ -52,6 +63,7 @@ pub struct QueryStream {
     events: mpsc::Receiver<QueryEvent>,
     last: Option<oneshot::Receiver<Last>>,
     folds: Arc<AtomicBool>,
+    handed: Arc<Handed>,
     _cancel: DropGuard,
 }
 
@@ -63,33 +75,46 @@ pub(super) fn channel(
     let (events, inbox) = mpsc::channel(capacity.max(1));
     let (last, last_inbox) = oneshot::channel();
     let folds = Arc::new(AtomicBool::new(false));
-    let sink = EventSink { events, last, folds: Arc::clone(&folds), first_event: None, first_token: None };
+    let handed = Arc::new(Handed::default());
+    let sink = EventSink {
+        events,
+        last,
+        folds: Arc::clone(&folds),
+        handed: Arc::clone(&handed),
+        characters: 0,
+        first_event: None,
+        first_token: None,
+    };
     let _cancel = client.drop_guard();
-    (sink, QueryStream { query_id, peeked: None, events: inbox, last: Some(last_inbox), folds, _cancel })
+    (
+        sink,
+        QueryStream { query_id, peeked: None, events: inbox, last: Some(last_inbox), folds, handed, _cancel },
+    )
 }
 
 impl EventSink {
     /// Waits for room.
     pub(super) async fn send(&mut self, event: QueryEvent) -> Result<(), Error> {
-        let text = matches!(event, QueryEvent::Delta(_));
+        let characters = characters(&event);
         self.events.send(event).await.map_err(|_| Error::Ended(Ended::ClientGone))?;
-        self.note_sent(text);
+        self.note_sent(characters);
         Ok(())
     }
 
     /// Sends without waiting; an event for which there is no room comes back.
     pub(super) fn send_now(&mut self, event: QueryEvent) -> Option<QueryEvent> {
-        let text = matches!(event, QueryEvent::Delta(_));
+        let characters = characters(&event);
         match self.events.try_send(event) {
-            Ok(()) => self.note_sent(text),
+            Ok(()) => self.note_sent(characters),
             Err(TrySendError::Full(event) | TrySendError::Closed(event)) => return Some(event),
         }
         None
     }
 
-    fn note_sent(&mut self, text: bool) {
+    fn note_sent(&mut self, characters: usize) {
+        self.characters += characters;
         self.first_event.get_or_insert_with(Instant::now);
-        if text {
+        if characters > 0 {
             self.first_token.get_or_insert_with(Instant::now);
         }
     }
@@ -103,8 +128,16 @@ impl EventSink {
     /// Notes what the client has been handed.
     pub(super) fn tell(&self, turn: &mut Turn) {
         let streams = !self.folds.load(Ordering::Relaxed);
-        turn.delivered = streams && self.first_event.is_some();
-        turn.text_delivered = streams && self.first_token.is_some();
+        // Who is still there will have what waits.
+        let (events, characters) = match self.events.is_closed() {
+            true => {
+                (self.handed.events.load(Ordering::Relaxed), self.handed.characters.load(Ordering::Relaxed))
+            }
+            false => (usize::from(self.first_event.is_some()), self.characters),
+        };
+        turn.delivered = streams && events > 0;
+        turn.text_delivered = streams && characters > 0;
+        turn.characters_delivered = if streams { characters } else { 0 };
     }
 
     pub(super) fn first_event(&self) -> Option<Instant> {
@@ -114,6 +147,13 @@ impl EventSink {
     /// When the first piece of text was handed over.
     pub(super) fn first_token(&self) -> Option<Instant> {
         self.first_token
+    }
+}
+
+impl Handed {
+    fn note(&self, text: &str) {
+        self.events.fetch_add(1, Ordering::Relaxed);
+        self.characters.fetch_add(text.chars().count(), Ordering::Relaxed);
     }
 }
 
@@ -153,7 +193,10 @@ impl QueryStream {
     fn joined(&mut self, mut delta: String) -> QueryEvent {
         while delta.len() < MAX_JOINED {
             match self.events.try_recv() {
-                Ok(QueryEvent::Delta(more)) => delta.push_str(&more),
+                Ok(QueryEvent::Delta(more)) => {
+                    self.handed.note(&more);
+                    delta.push_str(&more);
+                }
                 Ok(other) => {
                     self.peeked = Some(other);
                     break;
@@ -173,14 +216,28 @@ impl Stream for QueryStream {
             return Poll::Ready(Some(Ok(event)));
         }
         match ready!(self.events.poll_recv(cx)) {
-            Some(QueryEvent::Delta(delta)) => return Poll::Ready(Some(Ok(self.joined(delta)))),
-            Some(event) => return Poll::Ready(Some(Ok(event))),
+            Some(QueryEvent::Delta(delta)) => {
+                self.handed.note(&delta);
+                return Poll::Ready(Some(Ok(self.joined(delta))));
+            }
+            Some(event) => {
+                self.handed.note("");
+                return Poll::Ready(Some(Ok(event)));
+            }
             None => {}
         }
         let Some(last) = self.last.as_mut() else { return Poll::Ready(None) };
         let last = ready!(Pin::new(last).poll(cx));
         self.last = None;
         Poll::Ready(Some(last.unwrap_or_else(|_| Err(vanished()))))
+    }
+}
+
+/// Of text.
+fn characters(event: &QueryEvent) -> usize {
+    match event {
+        QueryEvent::Delta(text) => text.chars().count(),
+        QueryEvent::References(_) | QueryEvent::Completed(_) => 0,
     }
 }
 

@@ -53,6 +53,7 @@ pub use feed::Feed;
 pub use leases::Lease;
 pub use listings::{CLAIM, Told};
 pub use plans::StoredPlan;
+pub use policies::Beside;
 pub use pools::PoolStatus;
 pub use rates::{Admission, RateCounters, Slot, Window};
 pub use records::{QueryRecord, Recorder};
@@ -74,11 +75,19 @@ pub struct Config {
     pub acquire_timeout_ms: u64,
     /// How often other replicas' changes are looked for, in milliseconds.
     pub poll_interval_ms: u64,
+    /// How long closed charges are kept, in days. 0 keeps them for ever.
+    pub charges_kept_days: u32,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { url: String::new(), max_connections: 16, acquire_timeout_ms: 2_000, poll_interval_ms: 500 }
+        Self {
+            url: String::new(),
+            max_connections: 16,
+            acquire_timeout_ms: 2_000,
+            poll_interval_ms: 500,
+            charges_kept_days: 400,
+        }
     }
 }
 
@@ -104,6 +113,7 @@ struct Inner {
     /// One for each that running queries make for themselves.
     turns: Semaphore,
     records_lost: Arc<AtomicU64>,
+    charges_lost: AtomicU64,
     /// A listing may have become due.
     outbox: Notify,
     /// Ends the writers that serve a queue, once their queues are empty.
@@ -129,6 +139,7 @@ impl Store {
             places: Arc::new(Semaphore::new(write::PLACES)),
             turns: Semaphore::new(write::TURNS),
             records_lost: Arc::default(),
+            charges_lost: AtomicU64::default(),
             outbox: Notify::new(),
             closing: CancellationToken::new(),
             config,

@@ -14,6 +14,10 @@ const TERM: Duration = Duration::from_secs(180);
 /// Older than any window: such a counter says nothing any more.
 const STALE: Duration = Duration::from_secs(2 * 3600);
 
+/// Charges that are deleted in one transaction, and transactions in one sweep.
+const BATCH: u64 = 1_000;
+const BATCHES: usize = 20;
+
 /// Sweeps while this replica holds the lease, until `shutdown`, and gives the lease up then.
 pub(super) async fn run(store: &Store, shutdown: CancellationToken) {
     let holder = Uuid::now_v7();
@@ -36,10 +40,28 @@ async fn sweep(store: &Store, holder: Uuid) -> Result<(), Error> {
     store.sweep_tokens().await?;
     store.forget_stale_leases(STALE).await?;
     store.forget_stale_repeats().await?;
+    forget_charges(store).await?;
     store.forget_marketplaces().await.map(|_| ())
 }
 
+/// What is left is for the next sweep.
+async fn forget_charges(store: &Store) -> Result<(), Error> {
+    let Some(age) = store.charges_kept() else { return Ok(()) };
+    for _ in 0..BATCHES {
+        if store.forget_charges(age, BATCH).await? < BATCH {
+            break;
+        }
+    }
+    Ok(())
+}
+
 impl Store {
+    /// How long closed charges are kept; `None` for ever.
+    fn charges_kept(&self) -> Option<Duration> {
+        let days = self.inner.config.charges_kept_days;
+        (days > 0).then(|| Duration::from_secs(24 * 3600) * days)
+    }
+
     /// Deletes the counters of callers who have not asked for `age`.
     ///
     /// # Errors

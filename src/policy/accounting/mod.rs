@@ -21,7 +21,8 @@ use async_trait::async_trait;
 use serde_json::{Map, json};
 use tokio_util::sync::CancellationToken;
 
-pub(super) use config::Config;
+pub use config::leaves_account_out;
+pub(super) use config::{Config, conflicts};
 pub(super) use money::{Price, decimal_of};
 
 use super::{Outcome, Phase, Policy, Turn, share::Share};
@@ -39,7 +40,7 @@ use service::{Reason, Service};
 use till::{Clock, Reserved, Unpaid};
 
 pub(super) fn spec() -> TypeSpec {
-    TypeSpec::of::<Config>(NAME, DESCRIPTION, ICON, SECRETS).publishing(PUBLIC)
+    TypeSpec::of::<Config>(NAME, DESCRIPTION, ICON, SECRETS).publishing(PUBLIC).checking(config::check)
 }
 
 pub(super) const NAME: &str = "accounting";
@@ -126,6 +127,7 @@ impl Accounting {
         (!applies.is_empty()).then_some(Bill { tariffs: applies, state })
     }
 
+    /// Whose account a charge goes through, from its reservation to its end.
     fn first(&self, bill: &Bill) -> &Tariff {
         &self.tariffs[bill.tariffs[0]]
     }
@@ -174,19 +176,22 @@ impl Accounting {
         &self,
         clock: Clock,
         turn: &mut Turn,
-        (reserved, cost): (&Reserved, Cost),
+        (bill, reserved, cost): (&Bill, &Reserved, Cost),
         share: Share,
     ) -> Result<(), Error> {
         let decision = if share == Share::Nothing { Decision::Cancel } else { Decision::Confirm };
         // Written before the service hears of it. Only this can fail an answer, and then recovery cancels.
-        let is_ours = self.till.decide(clock, reserved.charge, decision).await?;
+        let is_ours = match decision {
+            Decision::Confirm => self.till.confirm(clock, reserved.charge).await?,
+            Decision::Cancel | Decision::Forget => self.till.cancel(clock, reserved.charge).await?,
+        };
         if is_ours && decision == Decision::Confirm {
             charged(turn, cost, Some(reserved));
         } else {
             note(turn, "refunded", cost, Some(reserved));
         }
         if is_ours {
-            self.till.carry_out(clock, &self.tariffs[0].account, reserved, decision).await;
+            self.till.carry_out(clock, &self.first(bill).account, reserved, decision).await;
         }
         Ok(())
     }
@@ -217,11 +222,11 @@ impl Accounting {
                 return Err(self.refusal(bill, &due.cost, unpaid));
             }
         };
-        if decision.is_none() && !self.till.decide(clock, due.charge, Decision::Confirm).await? {
+        if decision.is_none() && !self.till.confirm(clock, due.charge).await? {
             return Err(Error::internal("a charge was cancelled while it was made"));
         }
         charged(turn, due.cost, Some(&reserved));
-        self.till.carry_out(clock, &self.tariffs[0].account, &reserved, Decision::Confirm).await;
+        self.till.carry_out(clock, &self.first(bill).account, &reserved, Decision::Confirm).await;
         Ok(())
     }
 
@@ -235,7 +240,7 @@ impl Accounting {
             Unpaid::Refused(Reason::Balance) => {
                 ("INSUFFICIENT_BALANCE", "The balance does not cover the price")
             }
-            Unpaid::Refused(Reason::Other) => {
+            Unpaid::Refused(Reason::Other | Reason::Gone) => {
                 ("PAYMENT_REQUIRED", "The payment was refused. Ask for a new transaction token.")
             }
             // A refusal and not a failure: SyftHub repeats failures, and the token may have been used.
@@ -290,7 +295,7 @@ impl Policy for Accounting {
             State::AtTheEnd => self.pay(clock, turn, &bill, share).await,
             State::Intended(charge) => self.till.give_up(clock, *charge).await,
             State::Reserved(reserved, cost) => {
-                self.settle(clock, turn, (reserved, cost.clone()), share).await
+                self.settle(clock, turn, (&bill, reserved, cost.clone()), share).await
             }
             State::Free => {
                 if share != Share::Nothing {
@@ -301,8 +306,10 @@ impl Policy for Accounting {
         }
     }
 
-    fn withholds_answer(&self) -> bool {
-        self.tariffs.iter().any(|tariff| tariff.pricing.is_paid_first())
+    /// Not from those who pay nothing, or in another way.
+    fn withholds_answer(&self, turn: &Turn) -> bool {
+        let applies = self.tariffs.iter().filter(|tariff| tariff.applies_to(turn.caller.email()));
+        applies.into_iter().any(|tariff| tariff.pricing.is_paid_first())
     }
 }
 
