@@ -268,6 +268,7 @@ fn refresh(store: Store, metrics: Metrics) -> impl Fn() + Send + Sync {
         }
         grow(&metrics.database_pool_rebuilds, store.pool_rebuilds());
         grow(&metrics.query_records_lost, store.records_lost());
+        grow(&metrics.charges_lost, store.charges_lost());
     }
 }
 

@@ -14,6 +14,8 @@ mod m0006_listings;
 mod m0007_charges;
 mod m0008_usage;
 mod m0009_repeats;
+mod m0010_token_limits;
+mod m0011_closed_charges;
 
 use sea_orm_migration::prelude::*;
 
@@ -35,6 +37,8 @@ impl MigratorTrait for Migrator {
             Box::new(m0007_charges::Migration),
             Box::new(m0008_usage::Migration),
             Box::new(m0009_repeats::Migration),
+            Box::new(m0010_token_limits::Migration),
+            Box::new(m0011_closed_charges::Migration),
         ]
     }
 }

@@ -9,7 +9,7 @@ use crate::{
         rules::{self, Check},
     },
     error::{Error, Refusal, Rule, Violation},
-    policy::{Foresight, Turn, Verdict},
+    policy::{Foresight, Turn, Verdict, conflicts},
     telemetry::TraceContext,
 };
 
@@ -74,6 +74,8 @@ impl Catalog {
         let id = QueryId::new();
         let caller = Caller::new(tenant.clone(), &draft.email, vec![Scope::Query]);
         let mut turn = Turn::new(id, caller, Arc::new(draft.query), false, TraceContext::root(id.0));
+        // As if nothing were found: what a search would put before the question is not foreseen.
+        turn.prompt_bytes = Some(0);
         let verdicts = self.policies.build(&policies)?.foresee(&mut turn).await?;
         let verdicts: Vec<Decided> = verdicts.into_iter().map(Decided::from).collect();
         let together = verdicts.iter().map(|decided| decided.decision).max();
@@ -94,10 +96,23 @@ impl Catalog {
                 check.fail("policies", Rule::TooLong(MAX_POLICIES), message);
             }
         }
+        let mut seen: Vec<Policy> = Vec::new();
         for (i, (policy_type, configuration)) in draft.policies.iter().enumerate().take(MAX_POLICIES) {
             let mut of_type = Check::default();
             check_type(&mut of_type, self.policies.specs(), ("policy_type", policy_type), configuration);
-            check.absorb(&format!("policies.{i}"), of_type.finish().err().unwrap_or_default());
+            let field = format!("policies.{i}");
+            if let Err(broken) = of_type.finish() {
+                check.absorb(&field, broken);
+                continue;
+            }
+            let policy = given((policy_type.clone(), configuration.clone()));
+            let conflicts = conflicts(&policy, &seen);
+            seen.push(policy);
+            if !conflicts.is_empty() {
+                // What comes behind may be as large, and need not be compiled.
+                check.absorb(&field, conflicts);
+                break;
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What owners do: use cases on endpoints, datasets, models, policies, keys, tenants, marketplaces and usage. Each
 //! checks its values, does one thing in the store, and returns domain values with their secrets struck out.
 
+mod accounting;
 mod attachments;
 mod documents;
 mod endpoints;

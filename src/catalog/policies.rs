@@ -6,10 +6,12 @@ use super::{
 };
 use crate::{
     domain::{
-        Configuration, EndpointId, EndpointRef, NewPolicy, Policy, PolicyChange, PolicyId, Tenant, TypeInfo,
+        Configuration, ConfigurationChange, EndpointId, EndpointRef, NewPolicy, Policy, PolicyChange,
+        PolicyId, Tenant, TypeInfo,
         rules::{self, Check},
     },
     error::{Error, Resource, Rule, Violation},
+    policy::BESIDE,
 };
 
 /// A policy as it came: nothing is checked.
@@ -29,8 +31,9 @@ impl Catalog {
     /// Attaches a policy to an endpoint.
     ///
     /// # Errors
-    /// `Invalid`, `EndpointNotFound`, `AlreadyExists`, `StoreUnavailable`.
-    pub async fn create_policy(&self, tenant: &Tenant, draft: PolicyDraft) -> Result<Policy, Error> {
+    /// `Invalid`, `EndpointNotFound`, `Hub`, `HubRefused`, `AlreadyExists`, `StoreUnavailable`.
+    pub async fn create_policy(&self, tenant: &Tenant, mut draft: PolicyDraft) -> Result<Policy, Error> {
+        draft.configuration = self.with_account(tenant, &draft.policy_type, draft.configuration).await?;
         let mut check = Check::default();
         check.take(rules::text("name", &draft.name, 100));
         let named = ("policy_type", draft.policy_type.as_str());
@@ -48,7 +51,7 @@ impl Catalog {
             policy_type: spec.name().to_owned(),
             configuration: draft.configuration,
         };
-        Ok(self.redacted_policy(self.store.create_policy(tenant.id, new, spec.secrets()).await?))
+        Ok(self.redacted_policy(self.store.create_policy(tenant.id, new, (spec.secrets(), BESIDE)).await?))
     }
 
     /// A policy.
@@ -89,14 +92,19 @@ impl Catalog {
     /// Changes a policy.
     ///
     /// # Errors
-    /// `Invalid`, `NotFound`, `AlreadyExists`, `StoreUnavailable`.
+    /// `Invalid`, `NotFound`, `Hub`, `HubRefused`, `AlreadyExists`, `StoreUnavailable`.
     pub async fn update_policy(
         &self,
         tenant: &Tenant,
         id: &str,
-        change: PolicyChange,
+        mut change: PolicyChange,
     ) -> Result<Policy, Error> {
         let id = policy_id(id)?;
+        if let Some(ConfigurationChange::Replace(new)) = change.configuration {
+            let policy_type = self.store.policy(tenant.id, id).await?.policy_type;
+            let new = self.with_account(tenant, &policy_type, new).await?;
+            change.configuration = Some(ConfigurationChange::Replace(new));
+        }
         let mut check = Check::default();
         if let Some(name) = &change.name {
             check.take(rules::text("policy.name", name, 100));
@@ -115,7 +123,7 @@ impl Catalog {
             check.absorb("policy", of_type.finish().err().unwrap_or_default());
             Ok(check.with(spec)?.secrets())
         };
-        Ok(self.redacted_policy(self.store.update_policy(tenant.id, id, change, check).await?))
+        Ok(self.redacted_policy(self.store.update_policy(tenant.id, id, change, (check, BESIDE)).await?))
     }
 
     /// Deletes a policy.

@@ -40,6 +40,9 @@ fn bad_counts(config: &Config) -> Vec<String> {
             problems.push(format!("{key} must be {least} to 1000000"));
         }
     }
+    if config.store.charges_kept_days > 100_000 {
+        problems.push("store.charges_kept_days must be 0 to 100000".to_owned());
+    }
     let sizes = [
         ("server.max_header_bytes", config.server.max_header_bytes as usize),
         ("server.send_buffer_bytes", config.server.send_buffer_bytes),

@@ -8,7 +8,9 @@ use super::{
     Hub, HubError, ME, Profile,
     call::{Call, in_time},
 };
-use crate::domain::Credential;
+use crate::domain::{Credential, Marketplace};
+
+const ACCOUNTING: [&str; 5] = ["api", "v1", "users", "me", "accounting"];
 
 /// An account to be made.
 pub struct Registration {
@@ -32,6 +34,21 @@ struct RegisterAnswer {
     user: Profile,
     access_token: Option<SecretString>,
     requires_email_verification: Option<bool>,
+}
+
+/// An account of the accounting service that a hub has made for its user.
+#[derive(Deserialize)]
+pub struct Accounting {
+    pub url: String,
+    pub email: String,
+    pub password: SecretString,
+}
+
+#[derive(Deserialize)]
+struct AccountingAnswer {
+    url: Option<String>,
+    email: Option<String>,
+    password: Option<SecretString>,
 }
 
 #[derive(Deserialize)]
@@ -99,6 +116,21 @@ impl Hub {
         };
         let call = Call::get(&ME);
         in_time(self.exchange(url, &call, Some(&access))).await?.read()
+    }
+
+    /// The accounting account that the hub keeps for ours; `None` when it has none, or is of those that know
+    /// nothing of accounting.
+    ///
+    /// # Errors
+    /// `Unavailable`; `Rejected` when it refuses our credential.
+    pub async fn accounting(&self, marketplace: &Marketplace) -> Result<Option<Accounting>, HubError> {
+        let answer = match self.ask(marketplace, Call::get(&ACCOUNTING)).await {
+            Err(error) if error.status == Some(404) => return Ok(None),
+            answer => answer?,
+        };
+        let AccountingAnswer { url, email, password } = answer.read()?;
+        let found = || Some(Accounting { url: url?, email: email?, password: password? });
+        Ok(found().filter(|found| !found.url.is_empty() && !found.email.is_empty()))
     }
 
     /// Whether an account could have this name.

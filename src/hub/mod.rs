@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-pub use accounts::{Registered, Registration};
+pub use accounts::{Accounting, Registered, Registration};
 pub use answers::{Key, Keys, Profile, Verdict};
 pub use config::Config;
 pub use error::HubError;

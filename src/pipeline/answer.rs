@@ -16,6 +16,8 @@ use crate::{
 
 /// Bytes of references in one answer: gRPC's clients take messages of 4 MiB unless they are told.
 const MAX_REFERENCES: usize = 3 << 20;
+/// Bytes of text that was withheld and leaves at once: clients take messages of 4 MiB unless they are told.
+const MAX_PIECE: usize = 256 << 10;
 /// Bytes of text that may be withheld; more cannot be an answer.
 const MAX_WITHHELD: usize = 4 << 20;
 
@@ -29,7 +31,7 @@ pub(super) struct Draft {
 
 impl Draft {
     pub(super) fn new(plan: &Plan, turn: &mut Turn) -> Self {
-        let withheld = plan.policies.withholds_answer().then(String::new);
+        let withheld = plan.policies.withholds_answer(turn).then(String::new);
         Self { filters: plan.policies.filters(turn), withheld, completion: None }
     }
 
@@ -60,11 +62,16 @@ impl Draft {
     /// Sends what was withheld. What there is room for leaves also when the deadline has passed meanwhile: it
     /// has been paid for.
     pub(super) async fn release(&mut self, sink: &mut EventSink, cx: &CallContext) -> Result<(), Error> {
-        let text = self.withheld.take().filter(|text| !text.is_empty());
-        match text.and_then(|text| sink.send_now(QueryEvent::Delta(text))) {
-            Some(waiting) => cx.bound(sink.send(waiting)).await,
-            None => Ok(()),
+        let text = self.withheld.take().unwrap_or_default();
+        let mut rest = text.as_str();
+        while !rest.is_empty() {
+            let (piece, after) = rest.split_at(rest.floor_char_boundary(MAX_PIECE));
+            if let Some(waiting) = sink.send_now(QueryEvent::Delta(piece.to_owned())) {
+                cx.bound(sink.send(waiting)).await?;
+            }
+            rest = after;
         }
+        Ok(())
     }
 
     async fn search(

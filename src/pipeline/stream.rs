@@ -4,7 +4,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Poll, ready},
 };
@@ -34,16 +34,34 @@ pub struct Failure {
 
 type Last = Result<QueryEvent, Failure>;
 
+/// What has left the channel for the client. What waits in it, a client that goes away has never had.
+#[derive(Default)]
+struct Handed {
+    events: AtomicUsize,
+    /// Characters of text.
+    characters: AtomicUsize,
+}
+
 /// The sending end. Bounded: a slow client slows the model.
 pub(super) struct EventSink {
     events: mpsc::Sender<QueryEvent>,
     last: oneshot::Sender<Last>,
     /// Whether the client waits for the whole answer: until then it is handed nothing.
     folds: Arc<AtomicBool>,
+    handed: Arc<Handed>,
+    /// Characters of text that were sent.
+    characters: usize,
     first_event: Option<Instant>,
     first_token: Option<Instant>,
     /// The beginning of the text, when it is to be recorded.
     kept: Option<Kept>,
+}
+
+/// What is noted of an event.
+struct Sent {
+    characters: usize,
+    /// The beginning of its text.
+    head: String,
 }
 
 /// The beginning of a text that comes in pieces.
@@ -61,6 +79,7 @@ pub struct QueryStream {
     events: mpsc::Receiver<QueryEvent>,
     last: Option<oneshot::Receiver<Last>>,
     folds: Arc<AtomicBool>,
+    handed: Arc<Handed>,
     _cancel: DropGuard,
 }
 
@@ -74,10 +93,22 @@ pub(super) fn channel(
     let (last, last_inbox) = oneshot::channel();
     let folds = Arc::new(AtomicBool::new(false));
     let kept = keeps_text.then(|| Kept { text: String::new(), room: RecordedText::MAX_CHARS });
-    let sink =
-        EventSink { events, last, folds: Arc::clone(&folds), first_event: None, first_token: None, kept };
+    let handed = Arc::new(Handed::default());
+    let sink = EventSink {
+        events,
+        last,
+        folds: Arc::clone(&folds),
+        handed: Arc::clone(&handed),
+        characters: 0,
+        first_event: None,
+        first_token: None,
+        kept,
+    };
     let _cancel = client.drop_guard();
-    (sink, QueryStream { query_id, peeked: None, events: inbox, last: Some(last_inbox), folds, _cancel })
+    (
+        sink,
+        QueryStream { query_id, peeked: None, events: inbox, last: Some(last_inbox), folds, handed, _cancel },
+    )
 }
 
 impl EventSink {
@@ -99,20 +130,25 @@ impl EventSink {
         None
     }
 
-    /// What is to be noted of an event once it is sent: of text, what there is room for.
-    fn noted(&self, event: &QueryEvent) -> Option<String> {
-        let QueryEvent::Delta(text) = event else { return None };
+    /// What is to be noted of an event once it is sent: of its text, what there is room for.
+    fn noted(&self, event: &QueryEvent) -> Sent {
         let room = self.kept.as_ref().map_or(0, |kept| kept.room);
-        Some(RecordedText::head(text, room).to_owned())
+        let head = match event {
+            QueryEvent::Delta(text) => RecordedText::head(text, room).to_owned(),
+            _ => String::new(),
+        };
+        Sent { characters: characters(event), head }
     }
 
-    fn note_sent(&mut self, text: Option<String>) {
+    fn note_sent(&mut self, sent: Sent) {
+        self.characters += sent.characters;
         self.first_event.get_or_insert_with(Instant::now);
-        let Some(text) = text else { return };
-        self.first_token.get_or_insert_with(Instant::now);
+        if sent.characters > 0 {
+            self.first_token.get_or_insert_with(Instant::now);
+        }
         if let Some(kept) = &mut self.kept {
-            kept.room -= text.chars().count();
-            kept.text.push_str(&text);
+            kept.room -= sent.head.chars().count();
+            kept.text.push_str(&sent.head);
         }
     }
 
@@ -125,16 +161,28 @@ impl EventSink {
     /// Notes what the client has been handed.
     pub(super) fn tell(&self, turn: &mut Turn) {
         let streams = !self.folds.load(Ordering::Relaxed);
-        turn.delivered = streams && self.first_event.is_some();
-        turn.text_delivered = streams && self.first_token.is_some();
+        // Who is still there will have what waits.
+        let (events, characters) = match self.events.is_closed() {
+            true => {
+                (self.handed.events.load(Ordering::Relaxed), self.handed.characters.load(Ordering::Relaxed))
+            }
+            false => (usize::from(self.first_event.is_some()), self.characters),
+        };
+        turn.delivered = streams && events > 0;
+        turn.text_delivered = streams && characters > 0;
+        turn.characters_delivered = if streams { characters } else { 0 };
     }
 
     /// The text that the client was handed, as far as it is kept: nothing of an answer that was to be handed over
     /// whole, and is not whole.
     pub(super) fn told(&self, whole: bool) -> Option<String> {
-        let handed = whole || !self.folds.load(Ordering::Relaxed);
-        let text = self.kept.as_ref().filter(|_| handed && self.first_token.is_some());
-        text.map(|kept| kept.text.clone())
+        let kept = self.kept.as_ref().filter(|_| whole || !self.folds.load(Ordering::Relaxed))?;
+        // Of one who has gone, what waited was not handed over.
+        let handed = match !whole && self.events.is_closed() {
+            true => self.handed.characters.load(Ordering::Relaxed),
+            false => self.characters,
+        };
+        (handed > 0).then(|| RecordedText::head(&kept.text, handed).to_owned())
     }
 
     pub(super) fn first_event(&self) -> Option<Instant> {
@@ -144,6 +192,13 @@ impl EventSink {
     /// When the first piece of text was handed over.
     pub(super) fn first_token(&self) -> Option<Instant> {
         self.first_token
+    }
+}
+
+impl Handed {
+    fn note(&self, text: &str) {
+        self.events.fetch_add(1, Ordering::Relaxed);
+        self.characters.fetch_add(text.chars().count(), Ordering::Relaxed);
     }
 }
 
@@ -183,7 +238,10 @@ impl QueryStream {
     fn joined(&mut self, mut delta: String) -> QueryEvent {
         while delta.len() < MAX_JOINED {
             match self.events.try_recv() {
-                Ok(QueryEvent::Delta(more)) => delta.push_str(&more),
+                Ok(QueryEvent::Delta(more)) => {
+                    self.handed.note(&more);
+                    delta.push_str(&more);
+                }
                 Ok(other) => {
                     self.peeked = Some(other);
                     break;
@@ -203,14 +261,28 @@ impl Stream for QueryStream {
             return Poll::Ready(Some(Ok(event)));
         }
         match ready!(self.events.poll_recv(cx)) {
-            Some(QueryEvent::Delta(delta)) => return Poll::Ready(Some(Ok(self.joined(delta)))),
-            Some(event) => return Poll::Ready(Some(Ok(event))),
+            Some(QueryEvent::Delta(delta)) => {
+                self.handed.note(&delta);
+                return Poll::Ready(Some(Ok(self.joined(delta))));
+            }
+            Some(event) => {
+                self.handed.note("");
+                return Poll::Ready(Some(Ok(event)));
+            }
             None => {}
         }
         let Some(last) = self.last.as_mut() else { return Poll::Ready(None) };
         let last = ready!(Pin::new(last).poll(cx));
         self.last = None;
         Poll::Ready(Some(last.unwrap_or_else(|_| Err(vanished()))))
+    }
+}
+
+/// Of text.
+fn characters(event: &QueryEvent) -> usize {
+    match event {
+        QueryEvent::Delta(text) => text.chars().count(),
+        QueryEvent::References(_) | QueryEvent::Completed(_) => 0,
     }
 }
 

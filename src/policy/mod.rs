@@ -7,6 +7,7 @@ mod access;
 mod accounting;
 mod allow_guests;
 mod attribution;
+mod beside;
 mod composite;
 mod content;
 mod filter;
@@ -16,10 +17,14 @@ mod prompt_filter;
 mod rate_limit;
 mod registry;
 mod set;
+mod share;
+mod token_limit;
 mod turn;
 
 use async_trait::async_trait;
 
+pub use accounting::leaves_account_out;
+pub use beside::{BESIDE, conflicts};
 pub use filter::{AnswerFilter, Filters};
 pub use registry::Policies;
 pub use set::{PolicySet, Verdict};
@@ -111,8 +116,9 @@ pub trait Policy: Send + Sync {
         false
     }
 
-    /// Whether text is kept back until this policy's `post_hook` has approved the whole answer.
-    fn withholds_answer(&self) -> bool {
+    /// Whether this query's text is kept back until this policy's `post_hook` has approved the whole answer.
+    /// Asked before any policy is entered.
+    fn withholds_answer(&self, _turn: &Turn) -> bool {
         false
     }
 }

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::content::{self, ContentFilter, Detector, Detectors, Mode, Place, Rule};
+use super::content::{
+    self, ContentFilter, Detector, Detectors, MAX_AUTOMATA, Mode, Place, Rule, Source, TOO_LARGE, compiled,
+};
 use crate::{
     domain::{Configuration, rules::violation, schema, schema::TypeSpec},
     error::{Cause, Rule as Broken, Violation},
 };
 
-const NAME: &str = "prompt_filter";
+pub(super) const NAME: &str = "prompt_filter";
 const ICON: &str = "🧹";
 const DESCRIPTION: &str = "Blocks queries, or replaces text, by regular expressions and word lists: in the \
     question, in the references and in the answer. An answer that may be blocked is held back until its end; one \
@@ -27,7 +29,7 @@ pub(super) fn spec() -> TypeSpec {
 #[serde(deny_unknown_fields)]
 pub(super) struct Config {
     /// Regular expressions in the syntax of the Rust crate `regex`. None may match the empty text, and a
-    /// word boundary is written `(?-u:\b)`. Compiled, all of them may have 4 MiB. What one matches from any place on counts, so matches may
+    /// word boundary is written `(?-u:\b)`. Compiled, all of them may have 4 MiB, and all of an endpoint's policies 16 MiB. What one matches from any place on counts, so matches may
     /// overlap. Of a match of more than 8192 bytes in a streamed answer only the last 8192 are replaced.
     #[serde(default)]
     #[schemars(length(max = 100), inner(length(min = 1, max = 1000)))]
@@ -49,7 +51,7 @@ pub(super) struct Config {
     #[serde(default = "content::everywhere")]
     #[schemars(length(min = 1, max = 3))]
     apply_to: Vec<Place>,
-    /// What stands in the place of what was found.
+    /// What stands in the place of what was found. After 1 MiB of it in one query, nothing does.
     #[serde(default = "content::redacted")]
     #[schemars(length(min = 1, max = 100))]
     replacement: String,
@@ -63,13 +65,19 @@ pub(super) fn filter(configs: Vec<Config>) -> Result<ContentFilter, Cause> {
     let rules = configs.into_iter().map(|config| {
         let detectors = config.detectors().map_err(|(field, problem)| format!("{field} {problem}"))?;
         Ok(Rule {
-            detectors: Arc::new(Detectors::new(detectors.into_iter().map(Arc::new).collect())),
+            detectors: Arc::new(Detectors::new(detectors)),
             mode: config.mode,
             places: config.apply_to,
             replacement: config.replacement.into(),
         })
     });
     Ok(ContentFilter::new(NAME, rules.collect::<Result<_, Cause>>()?))
+}
+
+/// Bytes of all automata of one configuration; of one that cannot be compiled, none.
+pub(super) fn automata(configuration: &Configuration) -> usize {
+    let Ok(config) = schema::read::<Config>(configuration) else { return 0 };
+    config.detectors().map_or(0, |detectors| detectors.iter().map(|detector| detector.size()).sum())
 }
 
 /// What the schema cannot say.
@@ -80,17 +88,22 @@ fn check(configuration: &Configuration) -> Vec<Violation> {
 }
 
 impl Config {
-    fn detectors(&self) -> Result<Vec<Detector>, (String, &'static str)> {
+    fn detectors(&self) -> Result<Vec<Arc<Detector>>, (String, &'static str)> {
         let ignore_case = !self.case_sensitive;
-        let (mut detectors, mut room) = (Vec::new(), None);
+        let (mut detectors, mut room) = (Vec::new(), MAX_AUTOMATA);
+        let mut add = |field: &dyn Fn() -> String, source| {
+            let made = compiled(source).map_err(|problem| (field(), problem))?;
+            room = room.checked_sub(made.size()).ok_or_else(|| (field(), TOO_LARGE))?;
+            detectors.push(made);
+            Ok(())
+        };
         for (i, pattern) in self.patterns.iter().enumerate() {
-            let detector = Detector::regex(pattern, ignore_case).and_then(|made| made.fits(&mut room));
-            detectors.push(detector.map_err(|problem| (format!("configuration.patterns.{i}"), problem))?);
+            let source = Source::Regex { pattern: pattern.clone(), ignore_case };
+            add(&|| format!("configuration.patterns.{i}"), source)?;
         }
         if !self.words.is_empty() {
-            let words = Detector::words(&self.words, ignore_case, self.whole_words);
-            let words = words.and_then(|made| made.fits(&mut room));
-            detectors.push(words.map_err(|problem| ("configuration.words".to_owned(), problem))?);
+            let (words, whole) = (self.words.clone(), self.whole_words);
+            add(&|| "configuration.words".to_owned(), Source::Words { words, ignore_case, whole })?;
         }
         Ok(detectors)
     }

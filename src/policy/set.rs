@@ -129,9 +129,10 @@ impl PolicySet {
         Filters::new(self.policies.iter().filter_map(filter).collect())
     }
 
-    /// Whether text is kept back until the answer has been settled.
-    pub fn withholds_answer(&self) -> bool {
-        self.policies.iter().any(|policy| policy.withholds_answer())
+    /// Whether this query's text is kept back until the answer has been settled.
+    pub fn withholds_answer(&self, turn: &Turn) -> bool {
+        let is_asked = |policy: &&Arc<dyn Policy>| !(turn.preview && policy.passes_previews());
+        self.policies.iter().filter(is_asked).any(|policy| policy.withholds_answer(turn))
     }
 }
 

@@ -35,8 +35,13 @@ pub struct Turn {
     pub delivered: bool,
     /// Whether some of it was text.
     pub text_delivered: bool,
+    /// How many characters of text.
+    pub characters_delivered: usize,
     /// Whether the deadline, if there is one, is the client's and not ours.
     pub is_clients_deadline: bool,
+    /// Bytes that may be put before the question for the model: references, the owner's own prompt. `None` when
+    /// no model is asked.
+    pub prompt_bytes: Option<usize>,
     /// What the query costs; set by payment policies.
     pub cost: Option<Cost>,
     /// What policies have to say in `policy_metadata`.
@@ -95,7 +100,9 @@ impl Turn {
             documents: 0,
             delivered: false,
             text_delivered: false,
+            characters_delivered: 0,
             is_clients_deadline: false,
+            prompt_bytes: None,
             cost: None,
             entries: Vec::new(),
             entered: Vec::new(),
@@ -103,6 +110,12 @@ impl Turn {
             notes: HashMap::new(),
             desk: 0,
         }
+    }
+
+    /// Tokens read, and those written that the client was handed.
+    pub(super) fn usage_delivered(&self) -> Usage {
+        let handed = Usage::estimate(0, self.characters_delivered).completion_tokens;
+        Usage { completion_tokens: self.usage.completion_tokens.min(handed), ..self.usage }
     }
 
     /// Whether every policy admitted the query.

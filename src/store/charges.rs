@@ -2,16 +2,23 @@
 //! confirmed or cancelled there. Each step is one statement that asks for the state it starts from, so of two
 //! who settle one charge at once, only one decides.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
-use sea_orm::{ConnectionTrait, DbBackend, QueryResult, Statement, Value};
+use sea_orm::{ConnectionTrait, QueryResult, Statement, Value};
+use tokio::{task::JoinHandle, time::sleep};
 use uuid::Uuid;
 
-use super::{Store, now, seal::Owner};
+use super::{Store, clock, now, seal::Owner};
 use crate::{
     domain::{ChargeId, EndpointId, PolicyId, QueryId, TenantId},
     error::Error,
 };
+
+/// How often a withdrawal is tried: for a quarter of an hour at least.
+const WITHDRAWALS: u32 = 4_000;
+const BETWEEN: Duration = Duration::from_millis(250);
+/// The attempt from which on recovery carries a confirmation out. Before it, whoever decided may withdraw.
+const CLAIMED: u32 = 2;
 
 /// A reservation that is about to be made.
 #[derive(Debug, Clone)]
@@ -49,6 +56,8 @@ pub enum Settled {
     Cancelled,
     /// The service never had it.
     Void,
+    /// The service had it and knows it no more.
+    Lost,
 }
 
 /// A charge that somebody must see to.
@@ -77,7 +86,7 @@ impl Store {
             "INSERT INTO charges (id, tenant_id, endpoint_id, policy_id, query_id, caller, nano_units, currency, \
              account, state, decision, attempts, due_at, created_at) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'open', $10, 0, {} + $11, $12)",
-            self.clock()
+            clock(self.backend())
         );
         let decision = new.decision.map_or("", Decision::name);
         let values: [Value; 12] = [
@@ -121,19 +130,90 @@ impl Store {
     ) -> Result<bool, Error> {
         let sql = format!(
             "UPDATE charges SET decision = $2, due_at = {} + $3 WHERE id = $1 AND state = 'open' AND decision = ''",
-            self.clock()
+            clock(self.backend())
         );
         self.alter(self.statement(&sql, [id.0.into(), decision.name().into(), micros(again).into()])).await
     }
 
-    /// Closes a charge.
+    /// Takes a decision back whose query has failed meanwhile: whether it has been written, is still being
+    /// written or never will be, the charge is cancelled. It can be done until recovery has begun with a
+    /// confirmation. Goes on in the background until the database has answered, or the store closes.
+    pub fn withdraw_charge(&self, id: ChargeId, again: Duration) -> JoinHandle<()> {
+        let store = self.clone();
+        self.inner.tasks.spawn(async move {
+            for _ in 0..WITHDRAWALS {
+                let is_last = store.inner.closing.is_cancelled();
+                match store.countermand(id, again).await {
+                    Ok(true) => return,
+                    Ok(false) => return tracing::debug!(charge = %id, "there was nothing to withdraw"),
+                    Err(error) => tracing::warn!(charge = %id, cause = error.cause(), "not withdrawn yet"),
+                }
+                if is_last {
+                    break;
+                }
+                store.inner.closing.run_until_cancelled(sleep(BETWEEN)).await;
+            }
+            tracing::error!(charge = %id, "a charge of a failed query could not be withdrawn");
+        })
+    }
+
+    async fn countermand(&self, id: ChargeId, again: Duration) -> Result<bool, Error> {
+        let sql = format!(
+            "UPDATE charges SET decision = 'cancel', due_at = {} + $2 WHERE id = $1 AND state = 'open' \
+             AND decision IN ('', 'confirm') AND attempts < {CLAIMED}",
+            clock(self.backend())
+        );
+        self.alter(self.statement(&sql, [id.0.into(), micros(again).into()])).await
+    }
+
+    /// Begins to carry out a confirmation that was left behind; from now on it cannot be withdrawn. Says
+    /// whether it is still to be carried out. If that fails, it is due after `again`.
+    ///
+    /// # Errors
+    /// `StoreUnavailable`.
+    pub async fn claim_charge(&self, id: ChargeId, again: Duration) -> Result<bool, Error> {
+        let sql = format!(
+            "UPDATE charges SET attempts = CASE WHEN attempts < {CLAIMED} THEN {CLAIMED} ELSE attempts END, \
+             due_at = {} + $2 WHERE id = $1 AND state = 'open' AND decision = 'confirm'",
+            clock(self.backend())
+        );
+        self.alter(self.statement(&sql, [id.0.into(), micros(again).into()])).await
+    }
+
+    /// Closes a charge, and forgets its account.
     ///
     /// # Errors
     /// `StoreUnavailable`.
     pub async fn close_charge(&self, id: ChargeId, settled: Settled) -> Result<(), Error> {
-        let sql = "UPDATE charges SET state = $2, due_at = NULL WHERE id = $1 AND state = 'open'";
-        self.alter(self.statement(sql, [id.0.into(), settled.name().into()])).await?;
+        let sql =
+            "UPDATE charges SET state = $2, account = '', due_at = NULL WHERE id = $1 AND state = 'open'";
+        let closed = self.alter(self.statement(sql, [id.0.into(), settled.name().into()])).await?;
+        if closed && settled == Settled::Lost {
+            self.inner.charges_lost.fetch_add(1, Ordering::Relaxed);
+        }
         Ok(())
+    }
+
+    /// How many charges this process has given up.
+    pub fn charges_lost(&self) -> u64 {
+        self.inner.charges_lost.load(Ordering::Relaxed)
+    }
+
+    /// Deletes charges that were made before `age` and are closed, `limit` at most. Says how many.
+    ///
+    /// # Errors
+    /// `StoreUnavailable`.
+    pub async fn forget_charges(&self, age: Duration, limit: u64) -> Result<u64, Error> {
+        let Some(before) = now().checked_sub(age.try_into().unwrap_or(time::Duration::MAX)) else {
+            return Ok(0);
+        };
+        let sql = format!(
+            "DELETE FROM charges WHERE id IN (SELECT id FROM charges WHERE created_at < $1 AND state <> 'open' \
+             ORDER BY created_at LIMIT {limit})"
+        );
+        let statement = self.statement(&sql, [before.into()]);
+        self.write(move |txn| Box::pin(async move { Ok(txn.execute_raw(statement).await?.rows_affected()) }))
+            .await
     }
 
     /// Puts off a charge that could not be settled.
@@ -143,7 +223,7 @@ impl Store {
     pub async fn postpone_charge(&self, id: ChargeId, after: Duration) -> Result<(), Error> {
         let sql = format!(
             "UPDATE charges SET attempts = attempts + 1, due_at = {} + $2 WHERE id = $1 AND state = 'open'",
-            self.clock()
+            clock(self.backend())
         );
         self.alter(self.statement(&sql, [id.0.into(), micros(after).into()])).await?;
         Ok(())
@@ -154,7 +234,7 @@ impl Store {
     /// # Errors
     /// `StoreUnavailable`.
     pub async fn due_charges(&self, limit: u64) -> Result<Vec<OpenCharge>, Error> {
-        let clock = self.clock();
+        let clock = clock(self.backend());
         let sql = format!(
             "SELECT id, tenant_id, policy_id, account, decision, transaction_id, attempts, created_at \
              FROM charges WHERE due_at <= {clock} ORDER BY due_at, id LIMIT {limit}"
@@ -163,18 +243,11 @@ impl Store {
         rows.iter().map(|row| self.open_charge(row)).collect()
     }
 
-    /// Microseconds since 1970 on the database's clock, inside a statement.
-    fn clock(&self) -> &'static str {
-        match self.backend() {
-            DbBackend::Postgres => "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint",
-            _ => "CAST(unixepoch('now', 'subsec') * 1000000 AS INTEGER)",
-        }
-    }
-
     /// Whether a row was there to be changed.
     async fn alter(&self, statement: Statement) -> Result<bool, Error> {
-        let altered = self
-            .write(move |txn| Box::pin(async move { Ok(txn.execute_raw(statement).await?.rows_affected()) }));
+        let altered = self.write_in_turn(move |txn| {
+            Box::pin(async move { Ok(txn.execute_raw(statement).await?.rows_affected()) })
+        });
         Ok(altered.await? > 0)
     }
 
@@ -218,6 +291,7 @@ impl Settled {
             Self::Confirmed => "confirmed",
             Self::Cancelled => "cancelled",
             Self::Void => "void",
+            Self::Lost => "lost",
         }
     }
 }

@@ -27,6 +27,7 @@ mod records;
 mod repeats;
 mod seal;
 mod tenants;
+mod tokens;
 mod upkeep;
 mod usage;
 mod watchdog;
@@ -53,11 +54,13 @@ pub use feed::Feed;
 pub use leases::Lease;
 pub use listings::{CLAIM, Told};
 pub use plans::StoredPlan;
+pub use policies::Beside;
 pub use pools::PoolStatus;
 pub use rates::{Admission, RateCounters, Slot, Window};
 pub use records::{Config as RecordsConfig, Recorder};
 pub use repeats::{Claim, Ending, RepeatKey, Repeats};
 pub use seal::{BadKey, SecretBox};
+pub use tokens::{Allowance, Amount, Cap, Frame, Grant, Hold, Period, Shortage, TokenCounters, Unit};
 pub use usage::RecordKey;
 
 use crate::error::Error;
@@ -74,11 +77,19 @@ pub struct Config {
     pub acquire_timeout_ms: u64,
     /// How often other replicas' changes are looked for, in milliseconds.
     pub poll_interval_ms: u64,
+    /// How long closed charges are kept, in days. 0 keeps them for ever.
+    pub charges_kept_days: u32,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { url: String::new(), max_connections: 16, acquire_timeout_ms: 2_000, poll_interval_ms: 500 }
+        Self {
+            url: String::new(),
+            max_connections: 16,
+            acquire_timeout_ms: 2_000,
+            poll_interval_ms: 500,
+            charges_kept_days: 400,
+        }
     }
 }
 
@@ -106,6 +117,7 @@ struct Inner {
     records_lost: Arc<AtomicU64>,
     /// One for each sum over records that is being made.
     summaries: Semaphore,
+    charges_lost: AtomicU64,
     /// A listing may have become due.
     outbox: Notify,
     /// Ends the writers that serve a queue, once their queues are empty.
@@ -132,6 +144,7 @@ impl Store {
             turns: Semaphore::new(write::TURNS),
             records_lost: Arc::default(),
             summaries: Semaphore::new(usage::SUMMARIES),
+            charges_lost: AtomicU64::default(),
             outbox: Notify::new(),
             closing: CancellationToken::new(),
             config,

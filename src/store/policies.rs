@@ -1,7 +1,8 @@
 //! Policies of endpoints.
 
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select,
+    ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter,
+    QueryOrder, QuerySelect, Select,
 };
 use serde_json::Value;
 use uuid::Uuid;
@@ -21,18 +22,37 @@ use crate::{
     error::{Error, Resource},
 };
 
+/// How a policy is compared with the others of its endpoint, in the transaction that stores it.
+#[derive(Clone, Copy)]
+pub struct Beside {
+    /// The types that a policy of this type is compared with.
+    pub types: fn(&str) -> &'static [&'static str],
+    /// Says why it cannot stand beside them.
+    pub check: fn(&Policy, &[Policy]) -> Result<(), Error>,
+}
+
+/// Compares with nothing.
+impl Default for Beside {
+    fn default() -> Self {
+        Self { types: |_| &[], check: |_, _| Ok(()) }
+    }
+}
+
 impl Store {
-    /// Attaches a policy to an endpoint. `secrets` are the fields of its configuration to be sealed.
+    /// Attaches a policy to an endpoint. `secrets` are the fields of its configuration to be sealed. The
+    /// endpoint is locked before the policy is compared with its others: of two that come at once, the
+    /// second sees the first.
     ///
     /// # Errors
-    /// `EndpointNotFound`; `AlreadyExists` when the endpoint has a policy of that name;
+    /// What `beside` says; `EndpointNotFound`; `AlreadyExists` when the endpoint has a policy of that name;
     /// `StoreUnavailable`.
     pub async fn create_policy(
         &self,
         tenant: TenantId,
         new: NewPolicy,
-        secrets: Secrets,
+        (secrets, beside): (Secrets, Beside),
     ) -> Result<Policy, Error> {
+        let store = self.clone();
         let (id, at) = (PolicyId::new(), now());
         let mut sealed = new.configuration.clone();
         self.secrets().seal(Owner { tenant, row: id.0 }, secrets, &mut sealed)?;
@@ -50,9 +70,7 @@ impl Store {
                     updated_at: Set(at),
                 };
                 listings::endpoint_changed(txn, endpoint.id).await?;
-                let inserted = policy::Entity::insert(row).exec_without_returning(txn).await;
-                inserted.map_err(|e| fault::taken(e, Resource::Policy, &new.name))?;
-                Ok(Policy {
+                let made = Policy {
                     id,
                     endpoint_id: EndpointId(endpoint.id),
                     endpoint_slug: endpoint.slug,
@@ -61,7 +79,11 @@ impl Store {
                     configuration: new.configuration,
                     created_at: at,
                     updated_at: at,
-                })
+                };
+                store.compare(txn, tenant, &made, beside).await?;
+                let inserted = policy::Entity::insert(row).exec_without_returning(txn).await;
+                inserted.map_err(|e| fault::taken(e, Resource::Policy, &made.name))?;
+                Ok(made)
             })
         })
         .await
@@ -117,13 +139,16 @@ impl Store {
     /// merges none is lost.
     ///
     /// # Errors
-    /// `NotFound`; what `check` says; `AlreadyExists`; `StoreUnavailable`.
+    /// `NotFound`; what `check` says, and `beside`; `AlreadyExists`; `StoreUnavailable`.
     pub async fn update_policy(
         &self,
         tenant: TenantId,
         id: PolicyId,
         change: PolicyChange,
-        check: impl Fn(&str, &Configuration) -> Result<Secrets, Error> + Clone + Send + 'static,
+        (check, beside): (
+            impl Fn(&str, &Configuration) -> Result<Secrets, Error> + Clone + Send + 'static,
+            Beside,
+        ),
     ) -> Result<Policy, Error> {
         let store = self.clone();
         self.change(move |txn| {
@@ -141,7 +166,11 @@ impl Store {
                     row.name = Set(name);
                 }
                 if let Some(configuration) = change.configuration {
-                    row.configuration = Set(store.reconfigured(tenant, stored, configuration, check)?);
+                    let configured = store.reconfigured(tenant, &stored, configuration, check)?;
+                    row.configuration = Set(configured.clone());
+                    let changed = policy::Model { configuration: configured, ..stored };
+                    let changed = store.open_policy(tenant, changed, "")?;
+                    store.compare(txn, tenant, &changed, beside).await?;
                 }
                 let updated = policy::Entity::update(row).exec(txn).await;
                 updated.map_err(|e| fault::taken(e, Resource::Policy, &taken))?;
@@ -174,16 +203,37 @@ impl Store {
         .await
     }
 
+    /// Compares a policy with the others of its endpoint, which is locked.
+    async fn compare(
+        &self,
+        txn: &DatabaseTransaction,
+        tenant: TenantId,
+        policy: &Policy,
+        beside: Beside,
+    ) -> Result<(), Error> {
+        let types = (beside.types)(&policy.policy_type);
+        if types.is_empty() {
+            return Ok(());
+        }
+        let others = policies_of(tenant)
+            .filter(policy::Column::EndpointId.eq(policy.endpoint_id.0))
+            .filter(policy::Column::PolicyType.is_in(types.iter().copied()))
+            .filter(policy::Column::Id.ne(policy.id.0))
+            .order_by_asc(policy::Column::Id);
+        let others = others.all(txn).await?.into_iter().map(|row| self.open_policy(tenant, row, ""));
+        (beside.check)(policy, &others.collect::<Result<Vec<_>, _>>()?)
+    }
+
     /// The column that a stored policy gets, its secrets sealed.
     fn reconfigured(
         &self,
         tenant: TenantId,
-        stored: policy::Model,
+        stored: &policy::Model,
         change: ConfigurationChange,
         check: impl Fn(&str, &Configuration) -> Result<Secrets, Error>,
     ) -> Result<Value, Error> {
         let owner = Owner { tenant, row: stored.id };
-        let mut configuration = attachments::object(stored.configuration)?;
+        let mut configuration = attachments::object(stored.configuration.clone())?;
         self.secrets().open(owner, &mut configuration)?;
         let mut configuration = change.apply(configuration);
         let secrets = check(&stored.policy_type, &configuration)?;

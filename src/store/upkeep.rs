@@ -14,10 +14,11 @@ const TERM: Duration = Duration::from_secs(180);
 /// Older than any window: such a counter says nothing any more.
 const STALE: Duration = Duration::from_secs(2 * 3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
-/// Records that one transaction deletes at most: others wait for it.
+/// Charges or records that are deleted in one transaction.
 const BATCH: u64 = 1_000;
-/// Transactions of one sweep that delete records: what is left waits for the next one.
-const BATCHES: u32 = 100;
+/// Transactions of one sweep that delete charges, and that delete records. What is left is for the next one.
+const CHARGE_BATCHES: usize = 20;
+const RECORD_BATCHES: usize = 100;
 
 /// Sweeps while this replica holds the lease, until `shutdown`, and gives the lease up then.
 pub(super) async fn run(store: &Store, records: &RecordsConfig, shutdown: CancellationToken) {
@@ -43,13 +44,32 @@ async fn sweep(
         return Ok(());
     }
     store.forget_stale_rates(STALE).await?;
+    store.sweep_tokens().await?;
     store.forget_stale_leases(STALE).await?;
     store.forget_stale_repeats().await?;
+    forget_charges(store).await?;
     store.forget_marketplaces().await?;
     store.forget_old_records(records, shutdown).await.map(|_| ())
 }
 
+/// What is left is for the next sweep.
+async fn forget_charges(store: &Store) -> Result<(), Error> {
+    let Some(age) = store.charges_kept() else { return Ok(()) };
+    for _ in 0..CHARGE_BATCHES {
+        if store.forget_charges(age, BATCH).await? < BATCH {
+            break;
+        }
+    }
+    Ok(())
+}
+
 impl Store {
+    /// How long closed charges are kept; `None` for ever.
+    fn charges_kept(&self) -> Option<Duration> {
+        let days = self.inner.config.charges_kept_days;
+        (days > 0).then(|| Duration::from_secs(24 * 3600) * days)
+    }
+
     /// Deletes the counters of callers who have not asked for `age`.
     ///
     /// # Errors
@@ -106,7 +126,7 @@ impl Store {
         shutdown: &CancellationToken,
     ) -> Result<u64, Error> {
         let (keep, mut forgotten) = (DAY * records.keep_days, 0);
-        for _ in 0..BATCHES {
+        for _ in 0..RECORD_BATCHES {
             if keep.is_zero() || shutdown.is_cancelled() {
                 break;
             }

@@ -41,6 +41,7 @@ pub struct Series {
     pub database_connections: Family<State, Gauge>,
     pub database_pool_rebuilds: Counter,
     pub query_records_lost: Counter,
+    pub charges_lost: Counter,
     pub log_lines_suppressed: Counter,
 }
 
@@ -203,6 +204,7 @@ fn registry(series: &Series) -> Registry {
     register_queries(&mut registry, series);
     register_marketplaces(&mut registry, series);
     register_server(&mut registry, series);
+    register_database(&mut registry, series);
     registry
 }
 
@@ -245,6 +247,29 @@ fn register_marketplaces(registry: &mut Registry, series: &Series) {
     );
 }
 
+fn register_database(registry: &mut Registry, series: &Series) {
+    registry.register(
+        "database_connections",
+        "Connections to the database",
+        series.database_connections.clone(),
+    );
+    registry.register(
+        "database_pool_rebuilds",
+        "Pools of database connections given up and made anew",
+        series.database_pool_rebuilds.clone(),
+    );
+    registry.register(
+        "query_records_lost",
+        "Query records that the database did not take",
+        series.query_records_lost.clone(),
+    );
+    registry.register(
+        "charges_lost",
+        "Charges given up because the accounting service knows them no more",
+        series.charges_lost.clone(),
+    );
+}
+
 fn register_server(registry: &mut Registry, series: &Series) {
     registry.register("rpcs", "Calls that have ended, by gRPC status", series.rpcs.clone());
     registry.register(
@@ -263,21 +288,6 @@ fn register_server(registry: &mut Registry, series: &Series) {
         "connections_refused",
         "Connections closed for what their peer did or did not do",
         series.connections_refused.clone(),
-    );
-    registry.register(
-        "database_connections",
-        "Connections to the database",
-        series.database_connections.clone(),
-    );
-    registry.register(
-        "database_pool_rebuilds",
-        "Pools of database connections given up and made anew",
-        series.database_pool_rebuilds.clone(),
-    );
-    registry.register(
-        "query_records_lost",
-        "Query records that the database did not take",
-        series.query_records_lost.clone(),
     );
     registry.register(
         "log_lines_suppressed",

@@ -54,7 +54,9 @@ async fn space(database: Database, says: &[&str]) -> (Space, Clients, Upstream) 
     let document = proto::Document {
         id: "d1".to_owned(),
         content: "The term of the secret is seventy years".to_owned(),
-        metadata: Some(structure(json!({"title": "A secret", "nested": [{"by": "the SECRET"}], "year": 1}))),
+        metadata: Some(structure(
+            json!({"title": "A secret", "nested": [{"by": "the SECRET"}], "year": 1, "card": 4111111111111111_i64, "secret key": true}),
+        )),
     };
     let request = proto::IngestDocumentsRequest { dataset: "law".to_owned(), documents: vec![document] };
     let mut done = clients.datasets.ingest_documents(tokio_stream::once(request)).await.unwrap().into_inner();
@@ -76,12 +78,12 @@ on_both! {
         let found = &heard.references.unwrap().documents[0];
         assert_eq!(found.content, "The term of the *** is seventy years");
         let metadata = Value::Object(from_struct(found.metadata.clone().unwrap()).unwrap());
-        assert_eq!(metadata, json!({"title": "A ***", "nested": [{"by": "the ***"}], "year": 1}));
+        assert_eq!(metadata, json!({"title": "A ***", "nested": [{"by": "the ***"}], "year": 1, "card": "[REDACTED]", "*** key": true}));
         let sent = upstream.body(0).to_string();
         assert!(sent.contains("***") && !sent.to_lowercase().contains("secret") && !sent.contains("x.org"), "{sent}");
         assert_eq!(heard.entries, [
-            json!({"type": "prompt_filter", "kind": "transform", "status": "applied", "details": {"replacements": 5}}),
-            json!({"type": "pii_filter", "kind": "transform", "status": "applied", "details": {"replacements": 2}}),
+            json!({"type": "prompt_filter", "kind": "transform", "status": "applied", "details": {"replacements": 6}}),
+            json!({"type": "pii_filter", "kind": "transform", "status": "applied", "details": {"replacements": 3}}),
         ]);
         space.stop().await;
     }
@@ -169,4 +171,51 @@ async fn an_answer_ends_with_its_sources_as_they_have_left() {
     let nothing = ask(&mut clients, "zebra").await.unwrap();
     assert_eq!(nothing.pieces.concat(), "Seventy.");
     assert!(nothing.entries.iter().all(|entry| entry["status"] == "skipped"), "{:?}", nothing.entries);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn automata_are_bounded_for_a_whole_endpoint() {
+    let (space, mut clients, _upstream) = space(Database::sqlite(), &["a"]).await;
+    // Two of it are as many as one configuration may have.
+    let large = || json!({"patterns": [r"\w+@\w+\.\w+", r"\w+@\w+\.\w+"], "apply_to": ["answer"]});
+    let all_of = json!({"policies": [{"policy_type": "prompt_filter", "configuration": large()}]});
+    let given = |n: usize| (format!("filter {n}"), "prompt_filter", large());
+    let policy = |(name, policy_type, configuration): (String, &str, Value)| Policy {
+        name,
+        policy_type: policy_type.to_owned(),
+        configuration: Some(structure(configuration)),
+        endpoint_slug: "ask".to_owned(),
+        ..Policy::default()
+    };
+    let mut stored = 0;
+    let refused = loop {
+        let request = CreatePolicyRequest { policy: Some(policy(given(stored))) };
+        match clients.policies.create_policy(request).await {
+            Ok(_) => stored += 1,
+            Err(refused) => break refused,
+        }
+        assert!(stored < 17, "nothing bounds them");
+    };
+    assert!(stored > 1, "{refused:?}");
+    let inner = CreatePolicyRequest { policy: Some(policy(("inner".to_owned(), "all_of", all_of))) };
+    for refused in [refused, clients.policies.create_policy(inner).await.unwrap_err()] {
+        assert_eq!(refused.code(), Code::InvalidArgument, "{refused:?}");
+        assert!(refused.message().contains("beside 'filter "), "{refused:?}");
+    }
+    // What was stored serves.
+    ask(&mut clients, "?").await.unwrap();
+    // A dry run has no more room.
+    let request = proto::EvaluatePoliciesRequest {
+        policies: (0..100)
+            .map(given)
+            .map(policy)
+            .map(|policy| Policy { endpoint_slug: String::new(), ..policy })
+            .collect(),
+        email: "bob@example.org".to_owned(),
+        query: Some(asking("?")),
+        ..proto::EvaluatePoliciesRequest::default()
+    };
+    let refused = clients.policies.evaluate_policies(request).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument, "{refused:?}");
+    drop(space);
 }

@@ -44,5 +44,6 @@ mod store;
 mod support;
 mod tenants;
 mod tls;
+mod token_limit;
 mod traces;
 mod usage;

@@ -9,8 +9,8 @@ use super::{
     service::{Account, Api},
 };
 use crate::{
-    domain::{PolicyId, Usage},
-    error::Cause,
+    domain::{self, Configuration, PolicyId, Usage, rules::violation, schema},
+    error::{Cause, Rule, Violation},
     policy::{pattern::Pattern, rate_limit::everybody},
 };
 
@@ -48,15 +48,19 @@ pub(in crate::policy) struct Config {
     #[serde(default = "everybody")]
     #[schemars(length(max = 10_000))]
     applied_to: Vec<String>,
-    /// Where the accounting service is.
+    /// Where the accounting service is. Without this, `accounting_email` and `accounting_password`, the account
+    /// is that of the default marketplace, as it is when the policy is made.
+    #[serde(default)]
     #[schemars(length(min = 1, max = 2_000))]
-    accounting_url: String,
+    accounting_url: Option<String>,
     /// The account that is paid into.
+    #[serde(default)]
     #[schemars(length(min = 1, max = 320))]
-    accounting_email: String,
+    accounting_email: Option<String>,
     /// Its password.
-    #[schemars(with = "String", length(min = 1, max = 1_000))]
-    accounting_password: SecretString,
+    #[serde(default)]
+    #[schemars(with = "Option<String>", length(min = 1, max = 1_000))]
+    accounting_password: Option<SecretString>,
     /// Which paths the service has. `transaction`: `/transaction/create`, `/transaction/confirm`,
     /// `/transaction/cancel`. `transactions`: `/transactions`, `/transactions/{id}/confirm`,
     /// `/transactions/{id}/cancel`.
@@ -80,6 +84,9 @@ enum Delivery {
     Streamed,
 }
 
+/// What names an account and enters it.
+pub(super) const ACCOUNT: [&str; 3] = ["accounting_url", "accounting_email", "accounting_password"];
+
 /// One policy, ready to charge.
 pub(super) struct Tariff {
     pub(super) policy: PolicyId,
@@ -97,13 +104,35 @@ pub(super) enum Pricing {
 }
 
 impl Config {
-    pub(super) fn account(&self) -> Account {
-        Account {
+    pub(super) fn account(&self) -> Option<Account> {
+        Some(Account {
             api: self.api,
-            url: self.accounting_url.clone(),
-            email: self.accounting_email.clone(),
-            password: self.accounting_password.clone(),
-        }
+            url: self.accounting_url.clone()?,
+            email: self.accounting_email.clone()?,
+            password: self.accounting_password.clone()?,
+        })
+    }
+
+    /// Those of the account's fields that are left out.
+    pub(super) fn missing(&self) -> Vec<&'static str> {
+        let given = [
+            self.accounting_url.is_some(),
+            self.accounting_email.is_some(),
+            self.accounting_password.is_some(),
+        ];
+        ACCOUNT.into_iter().zip(given).filter_map(|(field, given)| (!given).then_some(field)).collect()
+    }
+
+    /// The field in which both cannot be paid with one reservation.
+    pub(super) fn differs(&self, other: &Self) -> Option<&'static str> {
+        [
+            ("accounting_url", self.accounting_url == other.accounting_url),
+            ("accounting_email", self.accounting_email == other.accounting_email),
+            ("api", self.api == other.api),
+            ("currency", self.currency == other.currency),
+        ]
+        .into_iter()
+        .find_map(|(field, is_same)| (!is_same).then_some(field))
     }
 
     fn pricing(&self) -> Option<Pricing> {
@@ -124,7 +153,7 @@ impl Tariff {
             policy,
             name,
             pricing: config.pricing().ok_or("a price is missing")?,
-            account: config.account(),
+            account: config.account().ok_or("an account is missing")?,
             currency: config.currency,
             applied_to: config.applied_to.iter().map(|pattern| Pattern::new(pattern)).collect(),
         })
@@ -161,6 +190,32 @@ impl Pricing {
             }
         }
     }
+}
+
+/// What the schema cannot say: an account is left out only where a marketplace can be asked for it.
+pub(super) fn check(configuration: &Configuration) -> Vec<Violation> {
+    let Ok(config) = schema::read::<Config>(configuration) else { return Vec::new() };
+    let missing = config.missing().into_iter();
+    missing.map(|field| violation(format!("configuration.{field}"), Rule::Missing, "is required")).collect()
+}
+
+/// Whether a configuration leaves it to the marketplace into which account it is paid.
+pub fn leaves_account_out(policy_type: &str, configuration: &Configuration) -> bool {
+    let is_left_out = |field: &&str| configuration.get(*field).is_none_or(serde_json::Value::is_null);
+    policy_type == super::NAME && ACCOUNT.iter().all(is_left_out)
+}
+
+/// Why a policy cannot stand beside these others: a caller's token serves once, and for one account.
+pub(in crate::policy) fn conflicts(policy: &domain::Policy, others: &[domain::Policy]) -> Vec<Violation> {
+    let Ok(config) = schema::read::<Config>(&policy.configuration) else { return Vec::new() };
+    let differs = |other: &domain::Policy| {
+        let other_config = schema::read::<Config>(&other.configuration).ok()?;
+        let field = config.differs(&other_config)?;
+        let message =
+            format!("must be as in policy '{}': a query is paid in one sum, into one account", other.name);
+        Some(violation(format!("configuration.{field}"), Rule::OneOf, message))
+    };
+    others.iter().find_map(differs).into_iter().collect()
 }
 
 fn usd() -> String {

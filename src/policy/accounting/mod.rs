@@ -21,9 +21,11 @@ use async_trait::async_trait;
 use serde_json::{Map, json};
 use tokio_util::sync::CancellationToken;
 
-pub(super) use config::Config;
+pub use config::leaves_account_out;
+pub(super) use config::{Config, conflicts};
+pub(super) use money::{Price, decimal_of};
 
-use super::{Outcome, Phase, Policy, Turn};
+use super::{Outcome, Phase, Policy, Turn, share::Share};
 use crate::{
     domain::{
         self, ChargeId, Cost, EndpointId, PolicyEntry, Transaction, Usage,
@@ -34,12 +36,11 @@ use crate::{
     upstream,
 };
 use config::Tariff;
-use money::Price;
 use service::{Reason, Service};
 use till::{Clock, Reserved, Unpaid};
 
 pub(super) fn spec() -> TypeSpec {
-    TypeSpec::of::<Config>(NAME, DESCRIPTION, ICON, SECRETS).publishing(PUBLIC)
+    TypeSpec::of::<Config>(NAME, DESCRIPTION, ICON, SECRETS).publishing(PUBLIC).checking(config::check)
 }
 
 pub(super) const NAME: &str = "accounting";
@@ -48,9 +49,6 @@ pub(super) const DESCRIPTION: &str = "Charges for answers, by call or by token, 
     service. Callers pay with a transaction token. Refused and failed queries cost nothing.";
 const SECRETS: &[&str] = &["accounting_email", "accounting_password"];
 const PUBLIC: &[&str] = &["price", "pricing_mode", "input_price", "output_price", "currency"];
-
-/// Beyond the time of its answer, a query takes this long at most: its hooks before and after.
-const HOOKS: Duration = Duration::from_secs(120);
 
 /// What charges. Clones share it.
 #[derive(Clone)]
@@ -91,36 +89,16 @@ struct Due {
     decision: Option<Decision>,
 }
 
-/// How much of a query is charged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Share {
-    Nothing,
-    /// The full price of a call, and the tokens whose text was handed over.
-    Delivered,
-    All,
-}
-
 impl Till {
-    /// Queries take `longest` at most to answer.
+    /// Queries take `longest` at most, with their hooks.
     pub(super) fn new(store: &Store, config: &upstream::Config, longest: Duration) -> Result<Self, Cause> {
         let service = Service::new(config, till::CALL)?;
-        Ok(Self(Arc::new(till::Till::new(store.clone(), service, longest + HOOKS))))
+        Ok(Self(Arc::new(till::Till::new(store.clone(), service, longest))))
     }
 
     /// Settles what crashes and silent services have left, until `until`.
     pub(super) async fn recover(self, until: CancellationToken) {
         recovery::run(&self.0, until).await;
-    }
-}
-
-impl Share {
-    /// Who goes away has had what was delivered; whatever else ends a query is no fault of the caller's.
-    fn of(turn: &Turn, outcome: Outcome) -> Self {
-        match outcome {
-            Outcome::Completed => Self::All,
-            _ if turn.has_answered(outcome) => Self::Delivered,
-            _ => Self::Nothing,
-        }
     }
 }
 
@@ -149,6 +127,7 @@ impl Accounting {
         (!applies.is_empty()).then_some(Bill { tariffs: applies, state })
     }
 
+    /// Whose account a charge goes through, from its reservation to its end.
     fn first(&self, bill: &Bill) -> &Tariff {
         &self.tariffs[bill.tariffs[0]]
     }
@@ -197,31 +176,32 @@ impl Accounting {
         &self,
         clock: Clock,
         turn: &mut Turn,
-        (reserved, cost): (&Reserved, Cost),
+        (bill, reserved, cost): (&Bill, &Reserved, Cost),
         share: Share,
     ) -> Result<(), Error> {
         let decision = if share == Share::Nothing { Decision::Cancel } else { Decision::Confirm };
         // Written before the service hears of it. Only this can fail an answer, and then recovery cancels.
-        let is_ours = self.till.decide(clock, reserved.charge, decision).await?;
+        let is_ours = match decision {
+            Decision::Confirm => self.till.confirm(clock, reserved.charge).await?,
+            Decision::Cancel | Decision::Forget => self.till.cancel(clock, reserved.charge).await?,
+        };
         if is_ours && decision == Decision::Confirm {
             charged(turn, cost, Some(reserved));
         } else {
             note(turn, "refunded", cost, Some(reserved));
         }
         if is_ours {
-            self.till.carry_out(clock, &self.tariffs[0].account, reserved, decision).await;
+            self.till.carry_out(clock, &self.first(bill).account, reserved, decision).await;
         }
         Ok(())
     }
 
     /// Reserves and takes what the answer turned out to cost.
     async fn pay(&self, clock: Clock, turn: &mut Turn, bill: &Bill, share: Share) -> Result<(), Error> {
-        let tokens = match share {
-            Share::Nothing => return Ok(()),
-            Share::Delivered if !turn.text_delivered => Usage::default(),
-            Share::Delivered | Share::All => turn.usage,
-        };
-        let cost = self.cost(bill, tokens);
+        if share == Share::Nothing {
+            return Ok(());
+        }
+        let cost = self.cost(bill, share.tokens(turn));
         if cost.nano_units == 0 {
             note(turn, "free", cost, None);
             return Ok(());
@@ -242,11 +222,11 @@ impl Accounting {
                 return Err(self.refusal(bill, &due.cost, unpaid));
             }
         };
-        if decision.is_none() && !self.till.decide(clock, due.charge, Decision::Confirm).await? {
+        if decision.is_none() && !self.till.confirm(clock, due.charge).await? {
             return Err(Error::internal("a charge was cancelled while it was made"));
         }
         charged(turn, due.cost, Some(&reserved));
-        self.till.carry_out(clock, &self.tariffs[0].account, &reserved, Decision::Confirm).await;
+        self.till.carry_out(clock, &self.first(bill).account, &reserved, Decision::Confirm).await;
         Ok(())
     }
 
@@ -260,7 +240,7 @@ impl Accounting {
             Unpaid::Refused(Reason::Balance) => {
                 ("INSUFFICIENT_BALANCE", "The balance does not cover the price")
             }
-            Unpaid::Refused(Reason::Other) => {
+            Unpaid::Refused(Reason::Other | Reason::Gone) => {
                 ("PAYMENT_REQUIRED", "The payment was refused. Ask for a new transaction token.")
             }
             // A refusal and not a failure: SyftHub repeats failures, and the token may have been used.
@@ -315,7 +295,7 @@ impl Policy for Accounting {
             State::AtTheEnd => self.pay(clock, turn, &bill, share).await,
             State::Intended(charge) => self.till.give_up(clock, *charge).await,
             State::Reserved(reserved, cost) => {
-                self.settle(clock, turn, (reserved, cost.clone()), share).await
+                self.settle(clock, turn, (&bill, reserved, cost.clone()), share).await
             }
             State::Free => {
                 if share != Share::Nothing {
@@ -326,8 +306,10 @@ impl Policy for Accounting {
         }
     }
 
-    fn withholds_answer(&self) -> bool {
-        self.tariffs.iter().any(|tariff| tariff.pricing.is_paid_first())
+    /// Not from those who pay nothing, or in another way.
+    fn withholds_answer(&self, turn: &Turn) -> bool {
+        let applies = self.tariffs.iter().filter(|tariff| tariff.applies_to(turn.caller.email()));
+        applies.into_iter().any(|tariff| tariff.pricing.is_paid_first())
     }
 }
 

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::{
     Config,
-    service::{Account, Fault, Ledger, Status},
+    service::{Account, Fault, Ledger, Reason, Status},
     till::{CALL, Till},
 };
 use crate::{
@@ -32,6 +32,13 @@ const LIST: Duration = Duration::from_secs(20);
 /// A reservation that the service has not heard of by then is one that it never will: a token lives for
 /// minutes.
 const FORGOTTEN: Duration = Duration::from_secs(15 * 60);
+/// A transaction that the service has not known for so long is one that it will not find again.
+const LOST: Duration = Duration::from_secs(24 * 3600);
+/// What could not be settled for so long is given up, whatever the reason.
+const ABANDONED: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How long recovery leaves a confirmation alone that it finds: whoever decided it, and could not see that it was
+/// written, takes it back meanwhile.
+const GRACE: Duration = Duration::from_secs(2);
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5 * 60);
 
@@ -39,6 +46,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5 * 60);
 enum Next {
     Closed(Settled),
     Later,
+    After(Duration),
     /// As `Later`, and the service is not to be asked about others either.
     Silent,
 }
@@ -95,7 +103,7 @@ async fn account(till: &Till, charge: &OpenCharge) -> Option<Account> {
     let kept = Account::read(&charge.account);
     let policy = till.store.policy(charge.tenant, charge.policy).await.ok();
     let current = policy.and_then(|policy| schema::read::<Config>(&policy.configuration).ok());
-    match (kept, current.map(|config| config.account())) {
+    match (kept, current.and_then(|config| config.account())) {
         (Some(kept), Some(current)) if current.is(&kept) => Some(current),
         (None, current) => current,
         (kept, _) => kept,
@@ -118,11 +126,15 @@ async fn settle_all(till: &Till, account: &Account, charges: Vec<OpenCharge>) {
             postpone(till, &charge).await;
             continue;
         }
-        match settle(till, account, &charge, ledger.as_ref().ok()).await {
+        let next = settle(till, account, &charge, ledger.as_ref().ok()).await;
+        match next.map(|next| given_up(&charge, next)) {
             Ok(Next::Closed(settled)) => {
                 if let Err(error) = till.store.close_charge(charge.id, settled).await {
                     tracing::warn!(cause = error.cause(), "a settled charge was not noted");
                 }
+            }
+            Ok(Next::After(pause)) => {
+                postpone_for(till, &charge, pause).await;
             }
             Ok(next @ (Next::Later | Next::Silent)) => {
                 is_silent = matches!(next, Next::Silent);
@@ -146,6 +158,9 @@ async fn settle(
         // Decided meanwhile, by a query that goes on: it sees to it, or leaves it.
         None => return Ok(Next::Later),
     };
+    if decision == Decision::Confirm && charge.attempts == 0 {
+        return Ok(Next::After(GRACE));
+    }
     let found = ledger.and_then(|ledger| ledger.find(charge.id, charge.transaction.as_deref()));
     let transaction = match (found, &charge.transaction) {
         (Some((_, Status::Confirmed)), _) => {
@@ -161,14 +176,31 @@ async fn settle(
         }
         (None, None) => return Ok(Next::Later),
     };
+    if decision == Decision::Confirm && !till.store.claim_charge(charge.id, FIRST_PAUSE).await? {
+        return Ok(Next::Later);
+    }
+    let is_unlisted = ledger.is_some_and(|ledger| ledger.find(charge.id, Some(&transaction)).is_none());
     Ok(match till.service.resolve(account, &transaction, decision, CALL).await {
         Ok(()) => Next::Closed(decision.into()),
+        Err(Fault::Refused(reason)) if charge.age > LOST && (is_unlisted || reason == Reason::Gone) => {
+            tracing::error!(charge = %charge.id, ?decision, "the accounting service knows a charge no more");
+            Next::Closed(Settled::Lost)
+        }
         // It may have been done before: the list says.
         Err(fault) => {
             tracing::warn!(charge = %charge.id, ?decision, ?fault, "a charge is settled later");
             if matches!(fault, Fault::Unknown(_)) { Next::Silent } else { Next::Later }
         }
     })
+}
+
+/// Nobody waits for ever.
+fn given_up(charge: &OpenCharge, next: Next) -> Next {
+    if charge.age < ABANDONED || matches!(next, Next::Closed(_)) {
+        return next;
+    }
+    tracing::error!(charge = %charge.id, decision = ?charge.decision, "a charge could not be settled for a month");
+    Next::Closed(Settled::Lost)
 }
 
 /// Notes when the service's end is not ours. Nothing can be done about it here.
@@ -185,6 +217,10 @@ fn ended(charge: &OpenCharge, decision: Decision, settled: Settled) -> Settled {
 
 async fn postpone(till: &Till, charge: &OpenCharge) {
     let pause = FIRST_PAUSE.saturating_mul(1 << charge.attempts.min(16)).min(LONGEST_PAUSE);
+    postpone_for(till, charge, pause).await;
+}
+
+async fn postpone_for(till: &Till, charge: &OpenCharge, pause: Duration) {
     if let Err(error) = till.store.postpone_charge(charge.id, pause).await {
         tracing::warn!(cause = error.cause(), "a charge could not be put off");
     }

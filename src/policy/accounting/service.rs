@@ -22,6 +22,8 @@ use crate::{
 const APP: &str = "syft/";
 /// Transactions in a page of the list.
 const PAGE: usize = 500;
+/// Where no list has anything.
+const BEYOND: usize = 1_000_000_000;
 /// Pages of a list that are read.
 const MAX_PAGES: usize = 200;
 
@@ -68,6 +70,8 @@ pub(super) enum Reason {
     Balance,
     /// It refuses our own credential, or cannot be called at all: the owner must act.
     Account,
+    /// There is no such transaction.
+    Gone,
     /// The token, most likely: too old, for another account, or used, and then perhaps by this very call, which
     /// something between us has repeated.
     Other,
@@ -193,25 +197,37 @@ impl Service {
     async fn read_ledger(&self, account: &Account) -> Result<Ledger, Fault> {
         let (mut ledger, mut seen) = (Ledger::default(), 0);
         for _ in 0..MAX_PAGES {
-            let mut url = account.place(&["transactions"])?;
-            if account.api == Api::Transactions {
-                let (skip, limit) = (seen.to_string(), PAGE.to_string());
-                url.query_pairs_mut().append_pair("skip", &skip).append_pair("limit", &limit);
-            }
-            let request = self.upstream.request(Method::GET, &url).map_err(unusable)?;
-            let body = self.ask(account.enter(request), true).await?;
-            let listed = match serde_json::from_slice(&body).map_err(unreadable)? {
-                Page::Wrapped { transactions } | Page::Bare(transactions) => transactions,
-            };
+            let listed = self.page(account, seen).await?;
             let (count, known): (usize, _) = (listed.len(), ledger.by_id.len());
             listed.into_iter().for_each(|listed| ledger.add(listed));
             seen += count;
-            // A service may have smaller pages than we ask for, or none at all and say everything again.
-            if count == 0 || ledger.by_id.len() == known || account.api == Api::Transaction {
+            // Services have smaller pages than we ask for, so only an empty one is the last.
+            if count == 0 {
                 return Ok(ledger);
+            }
+            // Nothing new can be what others have moved here meanwhile, or a service without pages that says
+            // everything again. Such a one has something also where nothing can be.
+            if ledger.by_id.len() == known && !self.page(account, BEYOND).await?.is_empty() {
+                // Had it more than we ask for, it would keep the rest to itself.
+                return if count != PAGE {
+                    Ok(ledger)
+                } else {
+                    Err(unknown("the list of transactions has no pages"))
+                };
             }
         }
         Err(unknown("the list of transactions has no end"))
+    }
+
+    async fn page(&self, account: &Account, skip: usize) -> Result<Vec<Listed>, Fault> {
+        let mut url = account.place(&["transactions"])?;
+        let (skip, limit) = (skip.to_string(), PAGE.to_string());
+        url.query_pairs_mut().append_pair("skip", &skip).append_pair("limit", &limit);
+        let request = self.upstream.request(Method::GET, &url).map_err(unusable)?;
+        let body = self.ask(account.enter(request), true).await?;
+        Ok(match serde_json::from_slice(&body).map_err(unreadable)? {
+            Page::Wrapped { transactions } | Page::Bare(transactions) => transactions,
+        })
     }
 
     fn post(&self, account: &Account, path: &[&str]) -> Result<RequestBuilder, Fault> {
@@ -325,6 +341,7 @@ fn fault(failed: Failed, ours: bool) -> Fault {
     match failed.status.map(|status| status.as_u16()) {
         Some(401) if ours => Fault::Refused(Reason::Account),
         Some(402) => Fault::Refused(Reason::Balance),
+        Some(404 | 410) => Fault::Refused(Reason::Gone),
         Some(400..=499) if matches!(failed.error, UpstreamError::Rejected { .. }) => {
             let body = failed.body.to_ascii_lowercase();
             let is_short = body.contains("insufficient") || body.contains("balance");

@@ -50,6 +50,14 @@ pub(super) enum Unpaid {
     Store(Error),
 }
 
+/// A decision to confirm that is being written. Dropped without its query having been told that it is, as when
+/// its hook is abandoned, it is taken back.
+struct Promise<'a> {
+    till: &'a Till,
+    charge: ChargeId,
+    is_kept: bool,
+}
+
 /// What a hook has left of its time.
 #[derive(Clone, Copy)]
 pub(super) struct Clock {
@@ -63,6 +71,21 @@ impl Clock {
 
     fn step(self, limit: Duration) -> Duration {
         limit.min(self.until.saturating_duration_since(Instant::now()))
+    }
+}
+
+impl Promise<'_> {
+    fn keep(mut self) {
+        self.is_kept = true;
+    }
+}
+
+impl Drop for Promise<'_> {
+    fn drop(&mut self) {
+        if !self.is_kept {
+            // It ends by itself.
+            drop(self.till.store.withdraw_charge(self.charge, SOON));
+        }
     }
 }
 
@@ -99,31 +122,38 @@ impl Till {
         Ok(Reserved { charge, transaction })
     }
 
-    /// Decides a charge for good. `false`: it was decided before, by recovery, which cancels.
+    /// Decides to take what was reserved. `false`: it was decided before, by recovery, which cancels.
     ///
     /// # Errors
-    /// `StoreUnavailable`: then recovery decides, unless this has been written after all.
-    pub(super) async fn decide(
-        &self,
-        clock: Clock,
-        charge: ChargeId,
-        decision: Decision,
-    ) -> Result<bool, Error> {
-        let decided = self.write(clock, self.store.decide_charge(charge, decision, HANDED_OVER)).await;
-        match decided {
-            Err(error) if decision == Decision::Confirm => self.withdraw(clock, charge, error).await,
-            decided => decided,
-        }
+    /// `StoreUnavailable`: then the charge is cancelled, whenever the database can be written to again, and
+    /// whether this was written after all or not.
+    pub(super) async fn confirm(&self, clock: Clock, charge: ChargeId) -> Result<bool, Error> {
+        let promise = Promise { till: self, charge, is_kept: false };
+        let confirmed = self.store.decide_charge(charge, Decision::Confirm, HANDED_OVER);
+        let confirmed = match self.write(clock, confirmed).await {
+            Ok(confirmed) => confirmed,
+            Err(error) => self.look_again(clock, charge, error).await?,
+        };
+        promise.keep();
+        Ok(confirmed)
     }
 
-    /// Cancels a charge whose confirmation may be written late: nobody pays for an answer that fails. If it can
-    /// no longer be cancelled, it has been confirmed, since recovery is not yet about: the answer need not fail.
-    async fn withdraw(&self, clock: Clock, charge: ChargeId, error: Error) -> Result<bool, Error> {
+    /// Whether a charge is confirmed whose confirmation was written late: what can no longer be cancelled is,
+    /// since recovery is not yet about, and the answer need not fail.
+    async fn look_again(&self, clock: Clock, charge: ChargeId, error: Error) -> Result<bool, Error> {
         let cancelled = self.store.decide_charge(charge, Decision::Cancel, SOON);
         match self.write_within(clock.step(HOOK), cancelled).await {
             Ok(false) => Ok(true),
             Ok(true) | Err(_) => Err(error),
         }
+    }
+
+    /// Decides to return what was reserved. `false`: it was decided before.
+    ///
+    /// # Errors
+    /// `StoreUnavailable`: then recovery decides, and cancels too.
+    pub(super) async fn cancel(&self, clock: Clock, charge: ChargeId) -> Result<bool, Error> {
+        self.write(clock, self.store.decide_charge(charge, Decision::Cancel, HANDED_OVER)).await
     }
 
     /// Tells the service what was decided. If that fails, recovery does it.
@@ -149,7 +179,7 @@ impl Till {
     /// # Errors
     /// `StoreUnavailable`: then recovery decides, and cancels too.
     pub(super) async fn give_up(&self, clock: Clock, charge: ChargeId) -> Result<(), Error> {
-        if self.decide(clock, charge, Decision::Cancel).await? {
+        if self.cancel(clock, charge).await? {
             self.leave(clock, charge).await;
         }
         Ok(())
@@ -165,7 +195,9 @@ impl Till {
             match reason {
                 Reason::Balance | Reason::Account => self.store.close_charge(charge, Settled::Void).await,
                 // Recovery looks whether a repeated call has used the token.
-                Reason::Other => self.store.decide_charge(charge, Decision::Forget, SOON).await.map(|_| ()),
+                Reason::Other | Reason::Gone => {
+                    self.store.decide_charge(charge, Decision::Forget, SOON).await.map(|_| ())
+                }
             }
         };
         self.note(clock, forgotten).await;

@@ -30,6 +30,12 @@ impl Asked {
         }
     }
 
+    /// The children of a group that were asked, in order; from now on they were not.
+    pub(super) fn take(&self, group: usize) -> Vec<Place> {
+        let mut asked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.extract_if(.., |((of, _), _)| *of == group).map(|(place, _)| place).collect()
+    }
+
     fn admitted(&self, place: Place) -> bool {
         let asked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         asked.contains(&(place, Verdict::Admitted))

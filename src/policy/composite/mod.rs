@@ -75,6 +75,15 @@ struct Child {
     configuration: Configuration,
 }
 
+/// Types and configurations of the children in a composite's configuration; none in any other.
+pub(super) fn children(configuration: &Configuration) -> Vec<(String, Configuration)> {
+    if !configuration.contains_key("policies") {
+        return Vec::new();
+    }
+    let policies = schema::read::<Config>(configuration).map(|config| config.policies).unwrap_or_default();
+    policies.into_iter().map(|child| (child.policy_type, child.configuration)).collect()
+}
+
 /// All composites of one kind on one endpoint: each must admit.
 pub(super) struct Composite {
     kind: Kind,
@@ -141,18 +150,25 @@ impl Composite {
             let foreseen = child.foresee(turn).await;
             turn.back_to(desk);
             so_far = match (self.kind, foreseen?) {
-                (Kind::Not, Foresight::Refuses(_)) => Foresight::Admits,
+                (Kind::Not, Foresight::Refuses(_)) => {
+                    turn.query = question;
+                    Foresight::Admits
+                }
                 (Kind::Not, Foresight::Admits) => refusal(Kind::Not).into(),
                 (Kind::Not, Foresight::Unknown) => Foresight::Unknown,
                 (Kind::AllOf, refuses @ Foresight::Refuses(_)) => return Ok(refuses),
                 (Kind::AnyOf, Foresight::Admits) => return Ok(Foresight::Admits),
                 (Kind::AllOf, Foresight::Admits) => so_far,
-                (Kind::AnyOf, Foresight::Refuses(_)) if so_far == Foresight::Unknown => so_far,
+                // What a child that refuses, or may refuse, does to the question is not seen by the next.
                 (Kind::AnyOf, refuses @ Foresight::Refuses(_)) => {
                     turn.query = question;
-                    refuses
+                    if so_far == Foresight::Unknown { so_far } else { refuses }
                 }
-                (_, Foresight::Unknown) => Foresight::Unknown,
+                (Kind::AnyOf, Foresight::Unknown) => {
+                    turn.query = question;
+                    Foresight::Unknown
+                }
+                (Kind::AllOf, Foresight::Unknown) => Foresight::Unknown,
             };
         }
         Ok(so_far)
@@ -180,6 +196,19 @@ impl Composite {
     }
 }
 
+impl Composite {
+    /// Settles the children of a group that has refused, now: what those took that admitted is for others.
+    async fn give_back(&self, group: usize, turn: &mut Turn) {
+        let asked: Asked = turn.note();
+        for (group, i) in asked.take(group).into_iter().rev() {
+            let child = &self.groups[group][i];
+            if let Err(error) = turn.as_refused(child).await {
+                tracing::warn!(policy = child.policy_type(), cause = error.cause(), %error, "not settled");
+            }
+        }
+    }
+}
+
 #[async_trait]
 impl Policy for Composite {
     fn policy_type(&self) -> &'static str {
@@ -202,7 +231,11 @@ impl Policy for Composite {
 
     async fn pre_hook(&self, turn: &mut Turn) -> Result<(), Error> {
         for group in 0..self.groups.len() {
-            self.ask_group(group, turn).await?;
+            let asked = self.ask_group(group, turn).await;
+            if matches!(asked, Err(Error::Refused(_))) {
+                self.give_back(group, turn).await;
+            }
+            asked?;
         }
         Ok(())
     }
@@ -263,8 +296,8 @@ impl Policy for Composite {
         (!filters.is_empty()).then(|| Box::new(Chosen { asked, always, filters }) as Box<dyn AnswerFilter>)
     }
 
-    fn withholds_answer(&self) -> bool {
-        self.kind != Kind::Not && self.children().any(|child| child.withholds_answer())
+    fn withholds_answer(&self, turn: &Turn) -> bool {
+        self.kind != Kind::Not && self.children().any(|child| child.withholds_answer(turn))
     }
 
     fn parts(&self) -> u32 {

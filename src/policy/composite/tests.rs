@@ -10,7 +10,7 @@ use super::{Composite, Kind};
 use crate::{
     domain::{Caller, Query, QueryDraft, QueryId, Scope, Tenant, TenantId},
     error::{Error, Refusal},
-    policy::{Outcome, Phase, Policy, PolicySet, Turn},
+    policy::{Foresight, Outcome, Phase, Policy, PolicySet, Turn},
     telemetry::TraceContext,
 };
 
@@ -167,15 +167,67 @@ async fn a_branch_that_was_refused_is_settled_as_refused_to_its_leaves() {
     })
     .await;
     assert!(ended.is_ok());
+    // At once: what the branch took is not kept for as long as the query runs.
     let expected = [
         "pre a",
         "pre b",
-        "pre c",
-        "post c completed",
         "post b refused, not admitted",
         "post a refused, not admitted",
+        "pre c",
+        "post c completed",
     ];
     assert_eq!(log, expected);
+}
+
+/// Reads what the question has become, and changes it.
+struct Edits {
+    says: &'static str,
+    foresees: Foresight,
+    seen: Log,
+}
+
+#[async_trait]
+impl Policy for Edits {
+    fn policy_type(&self) -> &'static str {
+        "edits"
+    }
+
+    fn phase(&self) -> Phase {
+        Phase::Content
+    }
+
+    async fn pre_hook(&self, _turn: &mut Turn) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn foresee(&self, turn: &mut Turn) -> Result<Foresight, Error> {
+        self.seen.lock().unwrap().push(turn.query.search_text().to_owned());
+        Arc::make_mut(&mut turn.query).rewrite(|text| self.says.clone_into(text));
+        Ok(self.foresees.clone())
+    }
+
+    async fn post_hook(&self, _turn: &mut Turn, _outcome: &Outcome) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn what_may_refuse_leaves_the_question_to_the_next_as_it_was() {
+    let refuses = || Foresight::Refuses(Box::new(super::refusal(Kind::Not)));
+    for (kind, first, expected) in [
+        (Kind::AnyOf, [Foresight::Unknown, refuses()], "?"),
+        (Kind::AnyOf, [refuses(), Foresight::Unknown], "?"),
+        (Kind::AllOf, [Foresight::Unknown, Foresight::Admits], "b"),
+    ] {
+        let seen = Log::default();
+        let edits = |says, foresees| -> Arc<dyn Policy> {
+            Arc::new(Edits { says, foresees, seen: Arc::clone(&seen) })
+        };
+        let [a, b] = first;
+        let children = vec![edits("a", a), edits("b", b), edits("c", Foresight::Admits)];
+        of(kind, children).foresee(&mut turn()).await.unwrap();
+        assert_eq!(seen.lock().unwrap().last().unwrap(), expected);
+    }
 }
 
 #[tokio::test]

@@ -15,13 +15,16 @@ use regex_automata::{
 /// Bytes of one automaton. What would be larger is refused when it is configured.
 const MAX_AUTOMATON: usize = 1 << 20;
 /// Bytes of all automata of one configuration: a plan keeps them.
-const MAX_AUTOMATA: usize = 4 << 20;
+pub(in crate::policy) const MAX_AUTOMATA: usize = 4 << 20;
 
-const TOO_LARGE: &str = "is too large: repeat less, or use narrower classes, such as (?-u:\\w)";
+pub(in crate::policy) const TOO_LARGE: &str =
+    "is too large: repeat less, or use narrower classes, such as (?-u:\\w)";
 
 /// Something to look for.
 pub(in crate::policy) struct Detector {
     dfa: DFA<Vec<u32>>,
+    /// The bytes that a match may begin with.
+    first: Vec<u8>,
     /// Counts only where no such character stands right before or after it.
     apart_from: fn(char) -> bool,
     /// Whether what looks like one is one.
@@ -82,14 +85,9 @@ impl Detector {
         Ok(Self { apart_from, valid: Some(valid), ..detector })
     }
 
-    /// Keeps count of automata, as far as one configuration may have them.
-    ///
-    /// # Errors
-    /// When they are too large together.
-    pub(in crate::policy) fn fits(self, room: &mut Option<usize>) -> Result<Self, &'static str> {
-        let left = room.unwrap_or(MAX_AUTOMATA).checked_sub(self.dfa.memory_usage());
-        *room = Some(left.ok_or(TOO_LARGE)?);
-        Ok(self)
+    /// Bytes of its automaton.
+    pub(in crate::policy) fn size(&self) -> usize {
+        self.dfa.memory_usage()
     }
 
     fn build<P: AsRef<str>>(
@@ -108,7 +106,16 @@ impl Detector {
             .thompson(thompson::Config::new().nfa_size_limit(Some(MAX_AUTOMATON)))
             .build_many(patterns)
             .map_err(|_| TOO_LARGE)?;
-        Ok(Self { dfa, apart_from: |_| false, valid: None })
+        Ok(Self { first: Vec::new(), dfa, apart_from: |_| false, valid: None }.with_first())
+    }
+
+    fn with_first(mut self) -> Self {
+        let before = std::iter::once(None).chain((0..=u8::MAX).map(Some));
+        let mut starts: Vec<StateID> = before.filter_map(|before| self.start(before)).collect();
+        starts.sort_unstable();
+        starts.dedup();
+        self.first = (0..=u8::MAX).filter(|byte| self.begins_with(*byte, &starts)).collect();
+        self
     }
 
     pub(super) fn dfa(&self) -> &DFA<Vec<u32>> {
@@ -147,14 +154,8 @@ impl Detectors {
     pub(in crate::policy) fn new(all: Vec<Arc<Detector>>) -> Self {
         let mut first = vec![Vec::new(); 256];
         for (i, detector) in all.iter().enumerate() {
-            let before = std::iter::once(None).chain((0..=u8::MAX).map(Some));
-            let mut starts: Vec<StateID> = before.filter_map(|before| detector.start(before)).collect();
-            starts.sort_unstable();
-            starts.dedup();
-            for byte in 0..=u8::MAX {
-                if detector.begins_with(byte, &starts) {
-                    first[usize::from(byte)].push(i);
-                }
+            for byte in &detector.first {
+                first[usize::from(*byte)].push(i);
             }
         }
         Self { all, first }

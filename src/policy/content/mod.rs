@@ -1,5 +1,6 @@
 //! Filters over content: what `prompt_filter` and `pii_filter` have in common.
 
+mod compiled;
 mod detector;
 mod scanner;
 #[cfg(test)]
@@ -15,8 +16,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-pub(super) use detector::{Detector, Detectors, Valid};
-use scanner::Scanner;
+pub(super) use compiled::{Source, aside, compiled};
+pub(super) use detector::{Detector, Detectors, MAX_AUTOMATA, TOO_LARGE, Valid};
+use scanner::{Room, Scanner};
 
 use super::{AnswerFilter, Filters, Outcome, Phase, Policy, Turn};
 use crate::{
@@ -26,6 +28,9 @@ use crate::{
 
 /// Bytes of an answer that are held back at most, for a match that may still come.
 const LONGEST: usize = 8 << 10;
+
+/// Bytes of replacements in one query, for each type.
+const MAX_REPLACED: usize = 1 << 20;
 
 /// What is done with what is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -43,7 +48,7 @@ pub(super) enum Mode {
 pub(super) enum Place {
     /// Every message of the question, before the search and the model see it.
     Question,
-    /// The texts of documents that were found, and the texts in their metadata.
+    /// The ids and texts of documents that were found, and the names, texts and numbers in their metadata.
     References,
     /// What the model says.
     Answer,
@@ -64,9 +69,18 @@ pub(super) struct ContentFilter {
     rules: Vec<Rule>,
 }
 
-/// How often something was replaced in this query.
-#[derive(Clone, Default)]
-struct Replaced(Arc<AtomicUsize>);
+/// How often something was replaced in this query, and how much room there is for more.
+#[derive(Clone)]
+struct Replaced {
+    count: Arc<AtomicUsize>,
+    room: Room,
+}
+
+impl Default for Replaced {
+    fn default() -> Self {
+        Self { count: Arc::default(), room: Room::new(MAX_REPLACED) }
+    }
+}
 
 impl ContentFilter {
     pub(super) fn new(policy_type: &'static str, rules: Vec<Rule>) -> Self {
@@ -109,7 +123,7 @@ impl Policy for ContentFilter {
 
     /// Says whether anything was replaced, when anything could be.
     async fn post_hook(&self, turn: &mut Turn, outcome: &Outcome) -> Result<(), Error> {
-        let replaced = turn.note::<Replaced>().0.load(Ordering::Relaxed);
+        let replaced = turn.note::<Replaced>().count.load(Ordering::Relaxed);
         if *outcome == Outcome::Completed && self.rules.iter().any(|rule| rule.mode == Mode::Redact) {
             turn.entries.push(PolicyEntry {
                 policy_type: self.policy_type,
@@ -128,7 +142,7 @@ impl Policy for ContentFilter {
     fn answer_filter(&self, turn: &mut Turn) -> Option<Box<dyn AnswerFilter>> {
         let replaced = turn.note::<Replaced>();
         let filter = |rule: &Rule| -> Box<dyn AnswerFilter> {
-            let answer = rule.places.contains(&Place::Answer).then(|| rule.scanner(LONGEST));
+            let answer = rule.places.contains(&Place::Answer).then(|| rule.scanner(&replaced, LONGEST));
             let (policy_type, replaced) = (self.policy_type, replaced.clone());
             Box::new(RuleFilter { policy_type, rule: rule.clone(), answer, replaced })
         };
@@ -138,14 +152,15 @@ impl Policy for ContentFilter {
     }
 
     /// An answer that may be refused must not have left.
-    fn withholds_answer(&self) -> bool {
+    fn withholds_answer(&self, _turn: &Turn) -> bool {
         self.rules_on(Place::Answer).any(|rule| rule.mode == Mode::Block)
     }
 }
 
 impl Rule {
-    fn scanner(&self, longest: usize) -> Scanner {
-        Scanner::new(Arc::clone(&self.detectors), Arc::clone(&self.replacement), longest)
+    fn scanner(&self, replaced: &Replaced, longest: usize) -> Scanner {
+        let replacement = (Arc::clone(&self.replacement), replaced.room.clone());
+        Scanner::new(Arc::clone(&self.detectors), replacement, longest)
     }
 
     /// Passes a whole text, or replaces what is found in it.
@@ -155,7 +170,7 @@ impl Rule {
         refusal: impl FnOnce() -> Refusal,
         replaced: &Replaced,
     ) -> Result<(), Refusal> {
-        let mut scanner = self.scanner(usize::MAX);
+        let mut scanner = self.scanner(replaced, usize::MAX);
         let mut passed = scanner.push(text);
         passed.push_str(&scanner.finish());
         match (scanner.replacements(), self.mode) {
@@ -172,7 +187,7 @@ impl Rule {
 
 impl Replaced {
     fn add(&self, count: usize) {
-        self.0.fetch_add(count, Ordering::Relaxed);
+        self.count.fetch_add(count, Ordering::Relaxed);
     }
 }
 
@@ -190,9 +205,45 @@ impl RuleFilter {
         match value {
             Value::String(text) => self.reference(text),
             Value::Array(values) => values.iter_mut().try_for_each(|value| self.value(value)),
-            Value::Object(fields) => fields.values_mut().try_for_each(|value| self.value(value)),
-            Value::Null | Value::Bool(_) | Value::Number(_) => Ok(()),
+            Value::Object(fields) => self.object(fields),
+            Value::Number(number) => {
+                let written = number.to_string();
+                let mut text = written.clone();
+                self.reference(&mut text)?;
+                if text != written {
+                    *value = Value::String(text);
+                }
+                Ok(())
+            }
+            Value::Null | Value::Bool(_) => Ok(()),
         }
+    }
+
+    /// Names are texts too. Of two that have become the same, the second gets a number.
+    fn object(&self, fields: &mut Map<String, Value>) -> Result<(), Refusal> {
+        fields.values_mut().try_for_each(|value| self.value(value))?;
+        let names = fields.keys().map(|name| {
+            let mut passed = name.clone();
+            self.reference(&mut passed).map(|()| passed)
+        });
+        let names = names.collect::<Result<Vec<_>, _>>()?;
+        if names.iter().eq(fields.keys()) {
+            return Ok(());
+        }
+        let mut renamed = Map::with_capacity(fields.len());
+        for (name, value) in names.into_iter().zip(std::mem::take(fields).into_iter().map(|(_, value)| value))
+        {
+            let mut free = name.clone();
+            for n in 2.. {
+                if !renamed.contains_key(&free) {
+                    break;
+                }
+                free = format!("{name} {n}");
+            }
+            renamed.insert(free, value);
+        }
+        *fields = renamed;
+        Ok(())
     }
 
     fn reference(&self, text: &mut String) -> Result<(), Refusal> {
@@ -206,10 +257,9 @@ impl AnswerFilter for RuleFilter {
             return Ok(());
         }
         for document in &mut references.documents {
+            self.reference(&mut document.document_id)?;
             self.reference(&mut document.content)?;
-            for value in document.metadata.iter_mut().flat_map(Map::values_mut) {
-                self.value(value)?;
-            }
+            document.metadata.iter_mut().try_for_each(|metadata| self.object(metadata))?;
         }
         Ok(())
     }
@@ -261,7 +311,7 @@ pub(super) fn redacted() -> String {
 /// A text in pieces with `#` for what is found.
 #[cfg(test)]
 pub(super) fn strike<'a>(detectors: &Arc<Detectors>, pieces: impl IntoIterator<Item = &'a str>) -> String {
-    let mut scanner = Scanner::new(Arc::clone(detectors), "#".into(), LONGEST);
+    let mut scanner = Scanner::new(Arc::clone(detectors), ("#".into(), Room::new(MAX_REPLACED)), LONGEST);
     let mut out: String = pieces.into_iter().map(|piece| scanner.push(piece)).collect();
     out.push_str(&scanner.finish());
     out

@@ -13,17 +13,25 @@
 use std::{
     collections::{HashSet, VecDeque},
     ops::Range,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use regex_automata::{dfa::Automaton, util::primitives::StateID};
 
 use super::detector::{Detector, Detectors};
 
+/// Bytes of replacements that are left, so that a text cannot grow without bounds. Clones share it.
+#[derive(Clone)]
+pub(in crate::policy) struct Room(Arc<AtomicUsize>);
+
 /// Strikes out what it finds in one text. Positions are bytes from the text's beginning.
 pub(in crate::policy) struct Scanner {
     detectors: Arc<Detectors>,
     replacement: Arc<str>,
+    room: Room,
     /// Of a longer match only the last bytes are struck out: the ones before have left.
     longest: usize,
     /// Oldest first.
@@ -50,10 +58,15 @@ struct Thread {
 }
 
 impl Scanner {
-    pub(in crate::policy) fn new(detectors: Arc<Detectors>, replacement: Arc<str>, longest: usize) -> Self {
+    pub(in crate::policy) fn new(
+        detectors: Arc<Detectors>,
+        (replacement, room): (Arc<str>, Room),
+        longest: usize,
+    ) -> Self {
         Self {
             detectors,
             replacement,
+            room,
             longest,
             threads: Vec::new(),
             text: String::new(),
@@ -207,10 +220,23 @@ impl Scanner {
 
     fn replace(&mut self, until: usize, out: &mut String) {
         if !self.replaced {
-            out.push_str(&self.replacement);
+            if self.room.take(self.replacement.len()) {
+                out.push_str(&self.replacement);
+            }
             self.replacements += 1;
         }
         (self.sent, self.replaced) = (until, true);
+    }
+}
+
+impl Room {
+    pub(in crate::policy) fn new(bytes: usize) -> Self {
+        Self(Arc::new(AtomicUsize::new(bytes)))
+    }
+
+    fn take(&self, bytes: usize) -> bool {
+        let less = |left: usize| left.checked_sub(bytes);
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
     }
 }
 

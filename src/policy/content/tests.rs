@@ -8,7 +8,7 @@ use regex_automata::{Anchored, Input, dfa::Automaton};
 use super::{
     LONGEST,
     detector::{Detector, Detectors},
-    scanner::Scanner,
+    scanner::{Room, Scanner},
 };
 
 const PATTERNS: [&str; 14] = [
@@ -38,15 +38,38 @@ fn words(words: &[&str], whole: bool) -> Arc<Detectors> {
     Arc::new(Detectors::new(vec![Arc::new(Detector::words(&words, true, whole).unwrap())]))
 }
 
+fn hash() -> (Arc<str>, Room) {
+    ("#".into(), Room::new(1 << 20))
+}
+
 fn in_pieces<'a>(
     detectors: &Arc<Detectors>,
     pieces: impl IntoIterator<Item = &'a str>,
     longest: usize,
 ) -> String {
-    let mut scanner = Scanner::new(Arc::clone(detectors), "#".into(), longest);
+    let mut scanner = Scanner::new(Arc::clone(detectors), hash(), longest);
     let mut out: String = pieces.into_iter().map(|piece| scanner.push(piece)).collect();
     out.push_str(&scanner.finish());
     out
+}
+
+#[test]
+fn replacements_are_bounded() {
+    let (detectors, room) = (regexes(&["a"]), Room::new(1_000));
+    let mut lengths = 0;
+    // Several texts of one query share the room.
+    for _ in 0..3 {
+        let mut scanner =
+            Scanner::new(Arc::clone(&detectors), ("#".repeat(100).into(), room.clone()), LONGEST);
+        let mut out = scanner.push(&"ab".repeat(10_000));
+        out.push_str(&scanner.finish());
+        assert_eq!(
+            (out.matches('b').count(), out.matches('a').count(), scanner.replacements()),
+            (10_000, 0, 10_000)
+        );
+        lengths += out.len();
+    }
+    assert_eq!(lengths, 30_000 + 1_000);
 }
 
 fn whole(detectors: &Arc<Detectors>, text: &str) -> String {
@@ -114,7 +137,7 @@ fn overlapping_matches_become_one() {
 
 #[test]
 fn a_match_that_may_come_is_all_that_is_held_back() {
-    let mut scanner = Scanner::new(regexes(&["secret"]), "#".into(), LONGEST);
+    let mut scanner = Scanner::new(regexes(&["secret"]), hash(), LONGEST);
     assert_eq!(scanner.push("hello s"), "hello ");
     assert_eq!(scanner.push("e"), "");
     // "se" cannot go on with "s"; only the "s" can begin a match.
@@ -127,7 +150,7 @@ fn a_match_that_may_come_is_all_that_is_held_back() {
 /// What is struck out in any case leaves at once, though its match may grow.
 #[test]
 fn a_replacement_does_not_wait_for_the_end_of_its_match() {
-    let mut scanner = Scanner::new(regexes(&["a+"]), "#".into(), LONGEST);
+    let mut scanner = Scanner::new(regexes(&["a+"]), hash(), LONGEST);
     assert_eq!(scanner.push("aaa "), "# ");
     assert_eq!(scanner.push("aa"), "#");
     assert_eq!(scanner.push("aa"), "");

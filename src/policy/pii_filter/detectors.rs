@@ -2,15 +2,17 @@
 
 use std::{
     net::{Ipv4Addr, Ipv6Addr},
-    sync::{Arc, LazyLock},
+    sync::{Arc, OnceLock},
 };
 
-use super::super::content::{Detector, Valid};
+use super::super::content::{Detector, Valid, aside};
 
 type Compiled = Result<Vec<Arc<Detector>>, &'static str>;
 
 /// In the order of the switches. Compiled once in a process.
-static COMPILED: LazyLock<[Compiled; 5]> = LazyLock::new(|| {
+static COMPILED: OnceLock<[Compiled; 5]> = OnceLock::new();
+
+fn compile() -> [Compiled; 5] {
     let checked = |forms: &[(&str, Valid)]| {
         forms.iter().map(|(form, valid)| Detector::checked(form, *valid).map(Arc::new)).collect()
     };
@@ -25,7 +27,7 @@ static COMPILED: LazyLock<[Compiled; 5]> = LazyLock::new(|| {
         checked(&[(IBAN, is_iban)]),
         checked(&[(IPV4, is_ipv4), (IPV6, is_ipv6)]),
     ]
-});
+}
 
 /// Letters of scripts that addresses are written in; the form does not say what a server would take.
 const EMAIL: &str = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.\p{Latin}\p{Greek}\p{Cyrillic}-]+@(?:[A-Za-z0-9\p{Latin}\p{Greek}\p{Cyrillic}-]+\.)+[A-Za-z\p{Latin}\p{Greek}\p{Cyrillic}]{2,}";
@@ -44,7 +46,11 @@ const IPV6: &str = "[0-9A-Fa-f]{0,4}:[0-9A-Fa-f:.]{1,43}";
 /// When one of them could not be compiled.
 pub(super) fn chosen(switches: [bool; 5]) -> Compiled {
     let mut chosen = Vec::new();
-    for (compiled, _) in COMPILED.iter().zip(switches).filter(|(_, on)| *on) {
+    let all = match COMPILED.get() {
+        Some(all) => all,
+        None => aside(|| COMPILED.get_or_init(compile)),
+    };
+    for (compiled, _) in all.iter().zip(switches).filter(|(_, on)| *on) {
         chosen.extend(compiled.clone()?);
     }
     Ok(chosen)

@@ -55,7 +55,7 @@ pub(super) struct Config {
     #[serde(default = "content::everywhere")]
     #[schemars(length(min = 1, max = 3))]
     apply_to: Vec<Place>,
-    /// What stands in the place of what was found.
+    /// What stands in the place of what was found. After 1 MiB of it in one query, nothing does.
     #[serde(default = "content::redacted")]
     #[schemars(length(min = 1, max = 100))]
     replacement: String,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Shop, UNIT, an_hour_passes, count};
+use super::{Shop, UNIT, an_hour_passes, count, hours_pass};
 use crate::support::{
     bank::Fault::{self, DoneAndHeld, Dropped, Failed, Held, Late, Lost, Refused, Twice},
     database::Database,
@@ -144,6 +144,65 @@ on_both! {
         shop.recover();
         eventually("all are put off", async || count(&shop.database, "attempts >= 2").await == 5).await;
         shop.has_earned(5 * UNIT).await;
+    }
+
+    async fn what_the_service_has_lost_is_not_asked_for_for_ever(database: Database) {
+        let shop = Shop::open(database).await;
+        for pricing in apis() {
+            let rig = shop.rig(Says(&["hi"]), pricing);
+            shop.bank.fault("confirm", Refused(503));
+            rig.pipeline.run(shop.paying()).unwrap().answer().await.unwrap();
+        }
+        shop.bank.lose_everything();
+        an_hour_passes(&shop.database).await;
+        shop.recover();
+        eventually("both were asked for", async || count(&shop.database, "attempts >= 3").await == 2).await;
+        assert_eq!(count(&shop.database, "state = 'open'").await, 2, "an hour is no reason");
+        hours_pass(&shop.database, 25).await;
+        eventually("both are given up", async || count(&shop.database, "state = 'lost'").await == 2).await;
+        assert_eq!(count(&shop.database, "due_at IS NOT NULL").await, 0);
+        assert_eq!(shop.store.charges_lost(), 2);
+    }
+
+    async fn a_service_that_is_gone_is_not_asked_for_ever(database: Database) {
+        let shop = Shop::open(database).await;
+        let rig = shop.rig(Says(&["hi"]), json!({"price": 1}));
+        shop.bank.fault("create", DoneAndHeld);
+        shop.bank.fault("list", Refused(503));
+        rig.pipeline.run(shop.paying()).unwrap().answer().await.unwrap_err();
+        shop.bank.fault("list", Refused(503));
+        hours_pass(&shop.database, 31 * 24).await;
+        shop.recover();
+        eventually("it is given up", async || count(&shop.database, "state = 'lost'").await == 1).await;
+    }
+
+    async fn what_others_pay_meanwhile_hides_nothing(database: Database) {
+        let shop = Shop::open(database).await;
+        for pricing in apis() {
+            let rig = shop.rig(Says(&["hi"]), pricing);
+            // It is reserved, and nobody knows.
+            shop.bank.fault("create", Lost);
+            shop.bank.fault("list", Failed(500));
+            rig.pipeline.run(shop.paying()).unwrap().answer().await.unwrap_err();
+        }
+        shop.bank.be_busy(150);
+        // The second page is the first again.
+        shop.bank.be_busy_after_a_page(100);
+        an_hour_passes(&shop.database).await;
+        shop.recover();
+        shop.has_earned(0).await;
+    }
+
+    async fn a_short_list_may_be_the_newest_only(database: Database) {
+        let shop = Shop::open(database).await;
+        let rig = shop.rig(Says(&["hi"]), json!({"price": 1}));
+        shop.bank.fault("create", Lost);
+        shop.bank.fault("list", Failed(500));
+        rig.pipeline.run(shop.paying()).unwrap().answer().await.unwrap_err();
+        shop.bank.be_busy(10);
+        an_hour_passes(&shop.database).await;
+        shop.recover();
+        shop.has_earned(0).await;
     }
 
     async fn a_long_list_is_read_to_its_end(database: Database) {

@@ -1,13 +1,16 @@
 //! Money is exact: what was answered is paid for once, what was not is not, and nothing stays reserved, whatever
 //! fails on the way.
 
+mod beside;
 mod crashes;
 mod faults;
 mod load;
+mod marketplace;
 mod outcomes;
 mod prices;
 mod repeats;
 mod stages;
+mod stalls;
 mod wire;
 
 use std::{sync::Arc, time::Duration};
@@ -19,6 +22,7 @@ use syft_endpoints::{
     model::Model,
     pipeline::{Call, Config, Plan},
     policy::{Policies, PolicySet},
+    store::Store,
     upstream,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -38,6 +42,7 @@ const UNIT: i64 = 1_000_000_000;
 struct Shop {
     bank: Bank,
     policies: Policies,
+    store: Store,
     database: Database,
     recovering: CancellationToken,
     /// What has been started.
@@ -55,7 +60,7 @@ impl Shop {
         let (bank, store) = (Bank::start().await, database.store().await);
         let policies = Policies::new(&store, &upstream::Config::default(), Duration::from_secs(300)).unwrap();
         let (recovering, tasks) = (CancellationToken::new(), TaskTracker::new());
-        Self { bank, policies, database, recovering, tasks }
+        Self { bank, policies, store, database, recovering, tasks }
     }
 
     /// Starts the recovery job.
@@ -119,9 +124,13 @@ async fn settled(bank: &Bank, database: &Database) {
 
 /// Makes every charge older, and due, and who holds the job's lease lose it.
 async fn an_hour_passes(database: &Database) {
+    hours_pass(database, 1).await;
+}
+
+async fn hours_pass(database: &Database, hours: i64) {
     let raw = database.raw().await;
     let sql = "UPDATE charges SET created_at = $1, due_at = due_at - 3600000000 WHERE state = 'open'";
-    let then = time::OffsetDateTime::now_utc() - time::Duration::hours(1);
+    let then = time::OffsetDateTime::now_utc() - time::Duration::hours(hours);
     let statement = Statement::from_sql_and_values(raw.get_database_backend(), sql, [Column::from(then)]);
     raw.execute_raw(statement).await.unwrap();
     raw.execute_unprepared("UPDATE leases SET expires_at = expires_at - 3600000000").await.unwrap();

@@ -119,3 +119,26 @@ async fn withheld_text_leaves_only_when_it_is_approved() {
         assert_eq!(events.last().unwrap().is_ok(), approved);
     }
 }
+
+#[tokio::test]
+async fn withheld_text_leaves_in_pieces_that_every_client_takes() {
+    // A character may stand across the end of a piece.
+    let text: &'static str = Box::leak("aéé".repeat(700_000).into_boxed_str());
+    let words: &'static [&'static str] = Box::leak(vec![text].into_boxed_slice());
+    for buffered_events in [1, 16] {
+        let log = Arc::new(Mutex::default());
+        let policy = Probe { withholds: true, ..Probe::new("a", &log) };
+        let plan = plan(Some(Arc::new(Says(words))), vec![Arc::new(policy)]);
+        let rig = Rig::new(Config { buffered_events, ..Config::default() }, plan);
+        let events: Vec<_> = rig.ask().collect().await;
+        let pieces: Vec<_> = events
+            .iter()
+            .filter_map(|event| match event.as_ref().unwrap() {
+                QueryEvent::Delta(text) => Some(text.as_str()),
+                _ => None,
+            })
+            .collect();
+        let largest = pieces.iter().map(|piece| piece.len()).max().unwrap();
+        assert!(largest <= (256 << 10) && pieces.concat() == text, "{largest}");
+    }
+}

@@ -4,6 +4,7 @@ use serde_json::json;
 use syft_endpoints::{
     domain::{Document, EndpointChange, EndpointRef, NewEndpoint, NewPolicy},
     error::{Error, Part, Resource},
+    store::Beside,
 };
 
 use crate::support::{
@@ -53,8 +54,8 @@ on_both! {
             let again = store.create_attachment(part, tenant, attachment("x", "t"), &[]).await;
             assert!(matches!(again, Err(Error::AlreadyExists(..))));
         }
-        store.create_policy(tenant, policy("same", "p"), &[]).await.unwrap();
-        assert!(matches!(store.create_policy(tenant, policy("same", "p"), &[]).await, Err(Error::AlreadyExists(..))));
+        store.create_policy(tenant, policy("same", "p"), (&[], Beside::default())).await.unwrap();
+        assert!(matches!(store.create_policy(tenant, policy("same", "p"), (&[], Beside::default())).await, Err(Error::AlreadyExists(..))));
     }
 
     async fn an_endpoint_takes_its_policies_and_leaves_the_rest(database: Database) {
@@ -64,7 +65,7 @@ on_both! {
         let model = store.create_attachment(Part::Model, tenant, attachment("m", "extractive"), &[]).await.unwrap();
         let new = NewEndpoint { dataset_id: Some(dataset.id), model_id: Some(model.id), ..endpoint("one") };
         store.create_endpoint(tenant, new).await.unwrap();
-        let policy = store.create_policy(tenant, policy("one", "p"), &[]).await.unwrap();
+        let policy = store.create_policy(tenant, policy("one", "p"), (&[], Beside::default())).await.unwrap();
         store.delete_endpoint(tenant, "one").await.unwrap();
         assert!(matches!(store.policy(tenant, policy.id).await, Err(Error::NotFound(..))));
         store.attachment(Part::Dataset, tenant, "d").await.unwrap();

@@ -8,6 +8,7 @@ use syft_endpoints::{
         PolicyChange,
     },
     error::{Error, Part, Resource},
+    store::Beside,
 };
 
 use crate::support::{
@@ -72,10 +73,10 @@ on_both! {
             policy_type: "t".to_owned(),
             configuration: object(json!({"kept": [1, 2], "k0": "old"})),
         };
-        let id = stores[0].create_policy(tenant, new, &[]).await.unwrap().id;
+        let id = stores[0].create_policy(tenant, new, (&[], Beside::default())).await.unwrap().id;
         let racing = (0..16).map(|i| {
             let change = merging(json!({format!("k{i}"): i}));
-            stores[i % 2].update_policy(tenant, id, change, |_: &str, _: &Configuration| Ok(&[]))
+            stores[i % 2].update_policy(tenant, id, change, (|_: &str, _: &Configuration| Ok(&[]), Beside::default()))
         });
         for done in futures_util::future::join_all(racing).await {
             done.unwrap();
@@ -96,10 +97,10 @@ on_both! {
             policy_type: "t".to_owned(),
             configuration: object(json!({"token": "s3cret", "nested": {"a": 1, "b": 2}})),
         };
-        let created = store.create_policy(tenant, new, &["token"]).await.unwrap();
+        let created = store.create_policy(tenant, new, (&["token"], Beside::default())).await.unwrap();
         assert_eq!((created.endpoint_id, created.endpoint_slug.as_str()), (home.id, "one"));
         let change = merging(json!({"nested": {"a": 3}, "more": true}));
-        let merged = store.update_policy(tenant, created.id, change, with_token).await.unwrap();
+        let merged = store.update_policy(tenant, created.id, change, (with_token, Beside::default())).await.unwrap();
         // One level deep, no more.
         let expected = object(json!({"token": "s3cret", "nested": {"a": 3}, "more": true}));
         assert_eq!(merged.configuration, expected);
@@ -111,7 +112,7 @@ on_both! {
         };
         let mut change = merging(json!({"wrong": 1}));
         change.name = Some("another".to_owned());
-        let refused = store.update_policy(tenant, created.id, change, refused).await;
+        let refused = store.update_policy(tenant, created.id, change, (refused, Beside::default())).await;
         assert!(matches!(refused, Err(Error::Invalid(_))));
         let found = store.policy(tenant, created.id).await.unwrap();
         assert!(found == merged, "something of a refused change is stored");
@@ -126,7 +127,7 @@ on_both! {
             name: None,
             configuration: Some(ConfigurationChange::Replace(object(json!({"only": 1})))),
         };
-        let replaced = store.update_policy(tenant, created.id, replaced, with_token).await.unwrap();
+        let replaced = store.update_policy(tenant, created.id, replaced, (with_token, Beside::default())).await.unwrap();
         assert_eq!(replaced.configuration, object(json!({"only": 1})));
     }
 }

@@ -3,6 +3,7 @@
 mod cancelled_writes;
 mod catalog;
 mod changes;
+mod charges;
 mod counters;
 mod crowds;
 mod edits;

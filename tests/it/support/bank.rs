@@ -2,6 +2,8 @@
 //! serve once, for one recipient, balances, transactions that are pending, confirmed or cancelled. It can lose
 //! answers, be slow, failing or wrong, one call at a time.
 
+mod state;
+
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     net::SocketAddr,
@@ -9,14 +11,16 @@ use std::{
     time::Duration,
 };
 
-use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
+
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::watch,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use state::State;
 
 pub const OWNER: &str = "owner@bank.example";
 pub const PASSWORD: &str = "canary-bank-Password-4731";
@@ -66,17 +70,6 @@ struct Inner {
     faults: Mutex<HashMap<&'static str, VecDeque<Fault>>>,
     /// Calls that are being held.
     held: watch::Sender<usize>,
-}
-
-#[derive(Default)]
-struct State {
-    balances: HashMap<String, i64>,
-    /// Payers, by the tokens that have not served yet.
-    tokens: HashMap<String, String>,
-    transactions: Vec<Transaction>,
-    calls: HashMap<&'static str, usize>,
-    serial: usize,
-    wrong_password: bool,
 }
 
 struct Call {
@@ -142,6 +135,26 @@ impl Bank {
 
     pub fn change_password(&self) {
         self.state().wrong_password = true;
+    }
+
+    /// Others pay so often.
+    pub fn be_busy(&self, count: usize) {
+        self.state().be_busy(count);
+    }
+
+    /// Others pay so often right after the next page of the list has been read.
+    pub fn be_busy_after_a_page(&self, count: usize) {
+        self.state().arrivals.push_back(count);
+    }
+
+    /// Loses every transaction, and gives back what was reserved.
+    pub fn lose_everything(&self) {
+        let mut state = self.state();
+        for made in std::mem::take(&mut state.transactions) {
+            if made.status == "PENDING" {
+                *state.balances.entry(made.payer).or_default() += made.nano_units;
+            }
+        }
     }
 
     /// Plans what becomes of the next `create`, `confirm`, `cancel` or `list`.
@@ -293,82 +306,11 @@ impl Call {
         };
         // As the real one, which shows ten and gives a hundred.
         let (skip, limit) = (number("skip", 0), number("limit", usize::MAX).min(100));
-        let limit = if query.is_empty() { usize::MAX } else { limit };
+        let limit = if query.is_empty() { 10 } else { limit };
         Self { name, transaction, authorization, skip, limit, body, raw }
     }
 
     fn text(&self, field: &str) -> String {
         self.body[field].as_str().unwrap_or_default().to_owned()
     }
-}
-
-impl State {
-    fn act(&mut self, call: &Call) -> Answer {
-        let bearer = call.authorization.strip_prefix("Bearer ").filter(|_| call.name == "create");
-        let basic = format!("Basic {}", STANDARD.encode(format!("{OWNER}:{PASSWORD}")));
-        if bearer.is_none() && (call.authorization != basic || self.wrong_password) {
-            return (401, json!({"detail": "Invalid credentials"}));
-        }
-        let done = match call.name {
-            "create" => self.create(call, bearer),
-            "list" => {
-                let rows = self.transactions.iter().skip(call.skip).take(call.limit);
-                let rows: Vec<Value> = rows.map(Transaction::shown).collect();
-                Ok(json!({ "transactions": rows }))
-            }
-            ending => self.end(call, ending == "confirm"),
-        };
-        match done {
-            Ok(body) => (200, body),
-            Err(detail) => (400, json!({ "detail": detail })),
-        }
-    }
-
-    fn create(&mut self, call: &Call, bearer: Option<&str>) -> Result<Value, &'static str> {
-        let token = bearer.map_or_else(|| call.text("token"), ToOwned::to_owned);
-        let payer = self.tokens.remove(&token).ok_or("Invalid or used token")?;
-        if call.text("senderEmail") != payer || call.text("recipientEmail") != OWNER {
-            return Err("The token is another's");
-        }
-        let nano_units = nano_units(&call.raw);
-        let balance = self.balances.get_mut(&payer).ok_or("No such account")?;
-        if *balance < nano_units {
-            return Err("Insufficient balance");
-        }
-        *balance -= nano_units;
-        self.serial += 1;
-        let (app_name, slug) = (call.text("appName"), call.text("appEpPath"));
-        let id = format!("t-{}", self.serial);
-        let made = Transaction { id, payer, nano_units, status: "PENDING", app_name, slug, token };
-        self.transactions.push(made.clone());
-        Ok(json!({ "transaction": made.shown() }))
-    }
-
-    fn end(&mut self, call: &Call, confirms: bool) -> Result<Value, &'static str> {
-        let id = call.transaction.clone().unwrap_or_else(|| call.text("transactionId"));
-        let made = self.transactions.iter_mut().find(|made| made.id == id).ok_or("No such transaction")?;
-        if made.status != "PENDING" {
-            return Err("The transaction is not pending");
-        }
-        made.status = if confirms { "CONFIRMED" } else { "CANCELLED" };
-        let to = if confirms { OWNER.to_owned() } else { made.payer.clone() };
-        *self.balances.entry(to).or_default() += made.nano_units;
-        Ok(json!({ "transaction": made.shown() }))
-    }
-}
-
-impl Transaction {
-    fn shown(&self) -> Value {
-        json!({"id": self.id, "senderEmail": self.payer, "recipientEmail": OWNER, "status": self.status,
-               "amount": self.nano_units as f64 / 1e9, "appName": self.app_name, "appEpPath": self.slug,
-               "createdAt": "2026-01-01T00:00:00Z"})
-    }
-}
-
-/// The amount of a body, from its text: what JSON readers make of it is no whole number.
-fn nano_units(body: &str) -> i64 {
-    let (_, amount) = body.split_once("\"amount\":").expect("there is no amount");
-    let text = amount.split([',', '}']).next().unwrap();
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    format!("{whole}{fraction:0<9}").parse().unwrap_or_else(|_| panic!("{text} is no amount"))
 }

@@ -294,7 +294,7 @@ impl Policy for Probe {
         self.filter.map(|make| make())
     }
 
-    fn withholds_answer(&self) -> bool {
+    fn withholds_answer(&self, _turn: &Turn) -> bool {
         self.withholds
     }
 }

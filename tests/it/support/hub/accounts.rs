@@ -205,6 +205,13 @@ pub(super) fn me(state: &mut State, asked: &Asked) -> Result<Answer, Answer> {
     Ok(Answer::new(200, &account.shown()))
 }
 
+pub(super) fn accounting(state: &mut State, asked: &Asked) -> Result<Answer, Answer> {
+    asked.account(state)?;
+    // Hubs of today have no such route.
+    let account = state.accounting.as_ref().ok_or_else(|| refuse(404, json!("Not Found")))?;
+    Ok(Answer::new(200, account))
+}
+
 pub(super) fn set_me(state: &mut State, asked: &Asked) -> Result<Answer, Answer> {
     let username = asked.account(state)?;
     let body = asked.object()?;

@@ -153,6 +153,11 @@ impl Hub {
         self.inner.state().refresh_tokens.clear();
     }
 
+    /// The accounting account of whoever asks, as older hubs have one.
+    pub fn know_accounting(&self, account: Value) {
+        self.inner.state().accounting = Some(account);
+    }
+
     /// Whether it knows satellites, as newer hubs do.
     pub fn know_satellites(&self, knows: bool) {
         self.inner.state().knows_satellites = knows;

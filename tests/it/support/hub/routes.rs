@@ -13,10 +13,11 @@ use super::{
 };
 
 /// The names of all routes.
-pub const ROUTES: [&str; 20] = [
+pub const ROUTES: [&str; 21] = [
     "jwks",
     "verify",
     "me",
+    "accounting",
     "set-me",
     "register",
     "verify-otp",
@@ -75,6 +76,7 @@ impl Asked {
             (method, ["api", "v1", path @ ..]) => match (method, path) {
                 ("POST", ["verify"]) => "verify",
                 ("GET", ["users" | "auth", "me"]) => "me",
+                ("GET", ["users", "me", "accounting"]) => "accounting",
                 ("PUT", ["users", "me"]) => "set-me",
                 ("POST", ["auth", "register"]) => "register",
                 ("POST", ["auth", "register", "verify-otp"]) => "verify-otp",
@@ -119,6 +121,7 @@ pub(super) fn act(state: &mut State, asked: &Asked) -> Answer {
         "jwks" => Ok(jwks(state)),
         "verify" => verify(state, asked),
         "me" => accounts::me(state, asked),
+        "accounting" => accounts::accounting(state, asked),
         "set-me" => accounts::set_me(state, asked),
         "register" => accounts::register(state, asked),
         "verify-otp" => accounts::verify_otp(state, asked),

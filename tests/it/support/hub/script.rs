@@ -69,6 +69,8 @@ pub(super) struct State {
     pub(super) refresh_tokens: HashMap<String, String>,
     pub(super) asks_for_proof: bool,
     pub(super) knows_satellites: bool,
+    /// The accounting account that the hub has made for its users; `None` for a hub that knows none.
+    pub(super) accounting: Option<Value>,
     pub(super) satellites: Vec<Satellite>,
     pub(super) endpoints: BTreeMap<(String, String), Map<String, Value>>,
     pub(super) max_sync: usize,
