@@ -72,7 +72,7 @@ impl App {
         store.migrate().await.map_err(explained)?;
         let (queries, background, end_background) =
             (Lifetime::default(), TaskTracker::new(), CancellationToken::new());
-        store.follow(end_background.clone());
+        store.follow(config.records.clone(), end_background.clone());
         let registries = registries(&config, &store, &background, &end_background)?;
         let api = api(&config, &store, registries, queries.clone(), metrics.clone()).await?;
         let (identity, until) = (api.door.identity(), end_background.clone());
@@ -210,7 +210,7 @@ async fn api(
     let identity = identity.await.map_err(explained)?;
     let Registries { datasets, models, policies } = registries.clone();
     let plans = Plans::new(store.clone(), registries);
-    let recorder = Recorder::start(store);
+    let recorder = Recorder::start(store, &config.records);
     let pipeline = Pipeline::new(config.pipeline.clone(), plans, recorder, queries, metrics.clone())
         .knowing(Repeats::start(store));
     let parts = listing::Parts {

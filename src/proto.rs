@@ -1,11 +1,14 @@
-//! What `build.rs` generates from `proto/`, the descriptors of it, and JSON in its messages.
+//! What `build.rs` generates from `proto/`, the descriptors of it, JSON in its messages, and messages as text.
 
 mod codec;
+pub mod csv;
 mod json;
+mod moment;
 
 pub use codec::Codec;
 pub use generated::*;
 pub use json::{from_struct, to_struct};
+pub use moment::moment;
 
 /// The encoded `FileDescriptorSet`, with imports.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/syft.bin"));

@@ -1,4 +1,4 @@
-//! What owners do: use cases on endpoints, datasets, models, policies, keys, tenants and marketplaces. Each
+//! What owners do: use cases on endpoints, datasets, models, policies, keys, tenants, marketplaces and usage. Each
 //! checks its values, does one thing in the store, and returns domain values with their secrets struck out.
 
 mod accounting;
@@ -11,6 +11,7 @@ mod marketplaces;
 mod page;
 mod policies;
 mod tenants;
+mod usage;
 
 pub use attachments::AttachmentDraft;
 pub use documents::Ingestion;
@@ -20,6 +21,7 @@ pub use keys::ApiKeyDraft;
 pub use marketplaces::{ConnectionDraft, ProofDraft, RegistrationDraft};
 pub use page::{Page, PageRequest};
 pub use policies::PolicyDraft;
+pub use usage::{FilterDraft, SummaryDraft, UsageSummary};
 
 use std::sync::Arc;
 

@@ -20,7 +20,7 @@ const PAGE_BYTES: usize = 3 << 20;
 /// Items read at once at most: a thousand of the largest would not fit into memory.
 const MAX_STEP: usize = 64;
 /// Bytes of ids, times, and what else an item has of one size.
-const FIXED: usize = 256;
+pub(super) const FIXED: usize = 256;
 
 /// Which page a caller wants.
 #[derive(Debug, Clone, Default)]

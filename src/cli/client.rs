@@ -9,6 +9,7 @@ use syft_endpoints::{
         access_service_client::AccessServiceClient, dataset_service_client::DatasetServiceClient,
         endpoint_service_client::EndpointServiceClient, marketplace_service_client::MarketplaceServiceClient,
         model_service_client::ModelServiceClient, policy_service_client::PolicyServiceClient,
+        usage_service_client::UsageServiceClient,
     },
 };
 use tonic::{
@@ -104,6 +105,10 @@ impl Client {
 
     pub(super) fn marketplaces(&self) -> MarketplaceServiceClient<Authorized> {
         MarketplaceServiceClient::with_interceptor(self.channel.clone(), self.credentials.clone())
+    }
+
+    pub(super) fn usage(&self) -> UsageServiceClient<Authorized> {
+        UsageServiceClient::with_interceptor(self.channel.clone(), self.credentials.clone())
     }
 }
 

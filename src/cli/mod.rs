@@ -22,6 +22,7 @@ mod query;
 mod secret;
 mod serve;
 mod sync;
+mod usage;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -69,6 +70,8 @@ enum Command {
     Unpublish(publish::Unpublish),
     /// Bring marketplaces in line with this space
     Sync(sync::Sync),
+    /// Show what endpoints were used for: by whom, how often, at what cost; or the records as CSV
+    Usage(usage::Usage),
     /// Bring the database's schema up to date and exit
     Migrate(serve::Migrate),
     /// Ask a running server whether it is healthy; the exit status says so
@@ -126,6 +129,7 @@ impl Command {
             Self::Publish(publish) => publish.run().await,
             Self::Unpublish(unpublish) => unpublish.run().await,
             Self::Sync(sync) => sync.run().await,
+            Self::Usage(usage) => usage.run().await,
             Self::Migrate(migrate) => migrate.run().await,
             Self::Check(check) => check.run().await,
         }

@@ -43,6 +43,7 @@ pub struct Config {
     pub metrics: server::metrics::Config,
     pub traces: traces::Config,
     pub store: store::Config,
+    pub records: store::RecordsConfig,
     pub pipeline: pipeline::Config,
     pub upstream: upstream::Config,
     pub identity: identity::Config,
@@ -55,8 +56,9 @@ pub struct Config {
 pub struct Problems(pub Vec<String>);
 
 /// Names that the service's predecessor knows, and short ones, with the keys they stand for.
-const ALIASES: [(&str, &str); 8] = [
+const ALIASES: [(&str, &str); 9] = [
     ("SYFT_DATABASE_URL", "store.url"),
+    ("SYFT_RECORD_QUERIES", "records.text"),
     ("SYFT_LISTEN", "server.listen"),
     ("SYFT_OWNER_EMAIL", "identity.owner_email"),
     ("SYFT_ENABLE_MULTI_TENANCY", "identity.enable_multi_tenancy"),
@@ -82,6 +84,7 @@ impl Default for Config {
             metrics: server::metrics::Config::default(),
             traces: traces::Config::default(),
             store: store::Config::default(),
+            records: store::RecordsConfig::default(),
             pipeline: pipeline::Config::default(),
             upstream: upstream::Config::default(),
             identity: identity::Config::default(),

@@ -9,6 +9,7 @@ mod marketplace;
 mod query;
 pub mod rules;
 pub mod schema;
+mod usage;
 pub mod words;
 
 pub use answer::{
@@ -27,3 +28,7 @@ pub use ids::{
 pub use listing::{Listing, ListingState};
 pub use marketplace::{Credential, Marketplace, MarketplaceDetail, NewMarketplace, Tally};
 pub use query::{ChatOptions, Message, Query, QueryDraft, Role, SearchOptions, defaults};
+pub use usage::{
+    BucketWidth, QueryOutcome, QueryRecord, RecordFilter, RecordedText, Spread, UsageBucket, UsageShare,
+    UsageTotals,
+};

@@ -2,6 +2,7 @@
 //! this service in the same process, and renders its answer. It knows no service: what a caller may do,
 //! what a value must be and what went wrong is decided behind the RPC, as for every other client.
 
+mod analytics;
 mod attachments;
 pub mod body;
 pub mod cors;
@@ -21,6 +22,7 @@ mod resources;
 mod route;
 mod settings;
 mod tenants;
+mod usage;
 
 use std::collections::HashSet;
 
@@ -42,6 +44,7 @@ use crate::{
         access_service_client::AccessServiceClient, dataset_service_client::DatasetServiceClient,
         endpoint_service_client::EndpointServiceClient, marketplace_service_client::MarketplaceServiceClient,
         model_service_client::ModelServiceClient, policy_service_client::PolicyServiceClient,
+        usage_service_client::UsageServiceClient,
     },
 };
 use problem::{Origin, Problem};
@@ -87,7 +90,8 @@ impl Gateway {
         models: ModelServiceClient,
         policies: PolicyServiceClient,
         access: AccessServiceClient,
-        marketplaces: MarketplaceServiceClient
+        marketplaces: MarketplaceServiceClient,
+        usage: UsageServiceClient
     }
 
     fn health(&self) -> HealthClient<Rpcs> {
@@ -160,6 +164,8 @@ fn routes() -> Vec<Route> {
         settings::routes(),
         tenants::routes(),
         keys::routes(),
+        usage::routes(),
+        analytics::routes(),
         health::routes(),
     ];
     parts.into_iter().flatten().collect()

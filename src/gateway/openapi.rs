@@ -57,7 +57,7 @@ fn operation(route: &Route, generator: &mut SchemaGenerator) -> Value {
         "operationId": operation_id(route),
         "summary": route.summary,
         "tags": [segments(route).next().unwrap_or_default()],
-        "parameters": parameters(route, protected),
+        "parameters": parameters(route, protected, generator),
         "responses": responses(route, protected, generator),
     });
     if protected {
@@ -70,7 +70,7 @@ fn operation(route: &Route, generator: &mut SchemaGenerator) -> Value {
     operation
 }
 
-fn parameters(route: &Route, protected: bool) -> Vec<Value> {
+fn parameters(route: &Route, protected: bool, generator: &mut SchemaGenerator) -> Vec<Value> {
     let braced = segments(route).filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
     let schema_of = |name: &str| match name.ends_with("_id") {
         true => json!({"type": "string", "format": "uuid"}),
@@ -91,11 +91,25 @@ fn parameters(route: &Route, protected: bool) -> Vec<Value> {
         })
     };
     let mut parameters: Vec<Value> = in_path.chain(in_query).collect();
+    parameters.extend(asked(route, generator));
     if protected {
         parameters.push(header("X-Tenant-Name", "The tenant, where there are several"));
         parameters.push(header("X-Correlation-ID", CORRELATION));
     }
     parameters
+}
+
+/// Parameters that are the fields of a type.
+fn asked(route: &Route, generator: &mut SchemaGenerator) -> Vec<Value> {
+    let Some((names, schema)) = route.asked else { return Vec::new() };
+    let mut fields = schema(generator).to_value()["properties"].take();
+    let parameter = |name: &&str| {
+        let mut schema = fields[*name].take();
+        let description = schema.as_object_mut().and_then(|schema| schema.remove("description"));
+        let description = description.unwrap_or_default();
+        json!({"name": name, "in": "query", "required": false, "description": description, "schema": schema})
+    };
+    names.iter().map(parameter).collect()
 }
 
 fn responses(route: &Route, protected: bool, generator: &mut SchemaGenerator) -> Value {

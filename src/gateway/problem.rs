@@ -199,7 +199,7 @@ fn loc(field: &str, origin: &Origin<'_>) -> Vec<Value> {
         return vec!["path".into(), field.into()];
     }
     if origin.body.is_empty() {
-        return vec!["query".into(), field.into()];
+        return vec!["query".into(), field.trim_start_matches("filter.").into()];
     }
     let mut parts = within_body(field);
     if let Some(part) = parts.first_mut().filter(|part| **part == "expire_time") {

@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 
 use http::StatusCode;
-use prost_types::{Struct, Timestamp};
+use prost_types::Struct;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use time::OffsetDateTime;
 
 use super::{problem::Problem, route::Call};
+pub use crate::proto::moment;
 use crate::proto::{Dataset, Endpoint, Model, from_struct};
 
 /// Items of one page: as many as the RPCs give.
@@ -76,17 +76,6 @@ impl From<&Endpoint> for ConnectedEndpoint {
     fn from(endpoint: &Endpoint) -> Self {
         Self { id: endpoint.id.clone(), name: endpoint.name.clone(), slug: endpoint.slug.clone() }
     }
-}
-
-/// A moment in UTC, as RFC 3339 writes it, always to the microsecond: Python before 3.11 reads no other
-/// number of digits.
-pub fn moment(at: Option<Timestamp>) -> String {
-    let at = at.unwrap_or_default();
-    let nanos = i128::from(at.seconds) * 1_000_000_000 + i128::from(at.nanos);
-    let at = OffsetDateTime::from_unix_timestamp_nanos(nanos).unwrap_or(OffsetDateTime::UNIX_EPOCH);
-    let (date, time, micros) = (at.date(), at.time(), at.microsecond());
-    let (hour, minute, second) = time.as_hms();
-    format!("{date}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z")
 }
 
 /// A configuration, or another object.

@@ -10,7 +10,10 @@ use axum::{
 };
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt};
-use http::{Extensions, HeaderMap, HeaderName, Method, StatusCode, Version, header::CONTENT_TYPE};
+use http::{
+    Extensions, HeaderMap, HeaderName, Method, StatusCode, Version,
+    header::{ACCEPT, CONTENT_TYPE},
+};
 use http_body_util::LengthLimitError;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Serialize, de::DeserializeOwned};
@@ -38,6 +41,8 @@ pub struct Route {
     pub body: Option<SchemaOf>,
     /// Parameters after the `?`, and what they do. Those ending in `_id` are UUIDs.
     pub queries: &'static [(&'static str, &'static str)],
+    /// The same as a type whose fields they are: the names, and its schema.
+    pub asked: Option<(&'static [&'static str], SchemaOf)>,
     /// Of an answer that is no failure.
     pub status: StatusCode,
     pub answers: AnswersOf,
@@ -123,6 +128,25 @@ impl Route {
         }
     }
 
+    /// A route without a body whose parameters after the `?` are the fields of a type.
+    pub fn asking<Q, A, F>(method: Method, path: &'static str, handler: fn(Call, Q) -> F) -> Self
+    where
+        Q: DeserializeOwned + JsonSchema + Send + 'static,
+        A: Answer,
+        F: Future<Output = Result<A, Problem>> + Send + 'static,
+    {
+        let shape: Shape = shape_of::<Q>();
+        let handler: Handler =
+            Arc::new(move |call, _body, status| match body::read_query(&shape, &call.query) {
+                Ok(asked) => handler(call, asked).map(move |answer| Ok(answer?.response(status))).boxed(),
+                Err(violations) => std::future::ready(Err(violations.into())).boxed(),
+            });
+        Self {
+            asked: Some((body::fields_of::<Q>(), Q::json_schema)),
+            ..Self::with(method, path, A::schemas, handler)
+        }
+    }
+
     fn with(method: Method, path: &'static str, answers: AnswersOf, handler: Handler) -> Self {
         Self {
             method,
@@ -130,6 +154,7 @@ impl Route {
             summary: "",
             body: None,
             queries: &[],
+            asked: None,
             status: StatusCode::OK,
             answers,
             other: None,
@@ -239,6 +264,17 @@ impl Call {
     pub fn query_text(&self, name: &str) -> Option<String> {
         let mut parsed = url::form_urlencoded::parse(self.query.as_bytes());
         parsed.find(|(known, _)| known == name).map(|(_, value)| value.into_owned())
+    }
+
+    /// Whether the caller asks for this type of content by its name.
+    pub fn accepts(&self, kind: &str) -> bool {
+        let accepted = self.headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+        let mut kinds = accepted.flat_map(|value| value.split(','));
+        kinds.any(|accepted| {
+            let mut parts = accepted.split(';').map(str::trim);
+            parts.next().is_some_and(|name| name.eq_ignore_ascii_case(kind))
+                && !parts.any(|part| part.trim_end_matches(['0', '.']) == "q=")
+        })
     }
 
     /// An RPC's request, on behalf of the same caller.

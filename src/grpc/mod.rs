@@ -14,6 +14,7 @@ mod observe;
 mod padding;
 mod policy_service;
 mod status;
+mod usage_service;
 
 use http::Method;
 use serde::{Deserialize, Serialize};
@@ -34,6 +35,7 @@ use crate::{
         self, access_service_server::AccessServiceServer, dataset_service_server::DatasetServiceServer,
         endpoint_service_server::EndpointServiceServer, marketplace_service_server::MarketplaceServiceServer,
         model_service_server::ModelServiceServer, policy_service_server::PolicyServiceServer,
+        usage_service_server::UsageServiceServer,
     },
     telemetry::Metrics,
 };
@@ -97,6 +99,7 @@ pub fn routes(api: Api) -> Result<(Stack, HealthReporter), Cause> {
         .add_service(limited!(PolicyServiceServer))
         .add_service(limited!(AccessServiceServer))
         .add_service(limited!(MarketplaceServiceServer))
+        .add_service(limited!(UsageServiceServer))
         .add_service(health)
         .add_service(reflection().build_v1()?)
         // What grpcurl asks for up to its version 1.8.

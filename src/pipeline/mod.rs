@@ -143,7 +143,8 @@ impl Pipeline {
         let client = CancellationToken::new();
         let cx = CallContext::new(deadline, client.clone(), self.lifetime.shutdown.clone());
         let id = QueryId::new();
-        let (sink, stream) = stream::channel(id, self.config.buffered_events, client);
+        let keeps_text = self.recorder.keeps_text();
+        let (sink, stream) = stream::channel(id, self.config.buffered_events, keeps_text, client);
         let running = Running { id, call, cx, place };
         let pipeline = self.clone();
         self.metrics.running_queries.inc();
@@ -156,7 +157,7 @@ impl Pipeline {
     /// Answers, then settles, then says the last word. Nothing here is ever dropped half-way.
     async fn drive(self, running: Running, mut sink: EventSink) {
         let Running { id, call, cx, place } = running;
-        let mut report = Report::start(id, &call);
+        let mut report = Report::start(id, &call, self.recorder.keeps_text());
         let plan = cx.bound(self.plans.get(&call)).await;
         let trace = call.trace.unwrap_or_else(|| TraceContext::root(id.0));
         let limit = Duration::from_millis(self.config.timeout_ms);
@@ -167,7 +168,7 @@ impl Pipeline {
         let ended = match plan {
             Err(error) => Err(error),
             Ok(plan) => {
-                report.endpoint(plan.endpoint);
+                report.planned(&plan);
                 self.run_once(name, &plan, &cx, (&mut turn, &mut sink)).await
             }
         };

@@ -7,7 +7,7 @@ use moka::future::Cache;
 use super::{Call, prompt};
 use crate::{
     dataset::{Dataset, Datasets},
-    domain::{EndpointId, TenantId},
+    domain::{AttachmentId, EndpointId, TenantId},
     error::{Cause, Error},
     model::{Model, Models},
     policy::{Policies, PolicySet},
@@ -25,6 +25,7 @@ pub struct Plan {
     pub published: bool,
     /// What to search, if the endpoint searches.
     pub dataset: Option<Arc<dyn Dataset>>,
+    pub dataset_id: Option<AttachmentId>,
     /// What the dataset is called; empty when there is none.
     pub dataset_name: String,
     /// What to ask, if the endpoint asks.
@@ -121,6 +122,7 @@ async fn load(
     Ok(Arc::new(Plan {
         endpoint: endpoint.id,
         published: endpoint.published,
+        dataset_id: dataset.as_ref().map(|stored| stored.id),
         dataset_name: dataset.as_ref().map(|stored| stored.name.clone()).unwrap_or_default(),
         dataset: dataset.map(|stored| registries.datasets.open(&stored)).transpose()?,
         model: model.map(|stored| registries.models.open(&stored)).transpose()?,

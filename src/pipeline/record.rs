@@ -5,12 +5,11 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
-use super::{Call, stream::EventSink};
+use super::{Call, Plan, stream::EventSink};
 use crate::{
-    domain::{EndpointId, QueryId, Usage},
+    domain::{QueryId, QueryRecord, RecordedText, Usage},
     error::Error,
     policy::{Outcome, Turn},
-    store::QueryRecord,
     telemetry::{
         Metrics,
         metrics::{self, Direction, Ended, PolicyType},
@@ -22,33 +21,39 @@ pub(super) struct Report {
     record: QueryRecord,
     started: Instant,
     reason: &'static str,
-    first_token: Option<Duration>,
+    /// Whether the record has what was asked and answered.
+    keeps_text: bool,
 }
 
 impl Report {
-    pub(super) fn start(id: QueryId, call: &Call) -> Self {
+    pub(super) fn start(id: QueryId, call: &Call, keeps_text: bool) -> Self {
         let record = QueryRecord {
             id,
             tenant: call.caller.tenant().id,
             endpoint: None,
             endpoint_slug: call.slug.clone(),
+            dataset: None,
             caller: call.caller.email().to_owned(),
             request_id: call.request_id,
+            correlation_id: call.correlation_id.clone(),
             preview: call.preview,
             outcome: Outcome::Failed.name(),
             reason: String::new(),
             documents: 0,
             usage: Usage::default(),
-            cost_nano_units: None,
+            cost: None,
             first_event: None,
+            first_token: None,
             duration: Duration::ZERO,
             started_at: OffsetDateTime::now_utc(),
+            text: RecordedText::default(),
         };
-        Self { record, started: Instant::now(), reason: "", first_token: None }
+        Self { record, started: Instant::now(), reason: "", keeps_text }
     }
 
-    pub(super) fn endpoint(&mut self, endpoint: EndpointId) {
-        self.record.endpoint = Some(endpoint);
+    pub(super) fn planned(&mut self, plan: &Plan) {
+        self.record.endpoint = Some(plan.endpoint);
+        self.record.dataset = plan.dataset_id;
     }
 
     pub(super) fn end(&mut self, turn: &Turn, sink: &EventSink, error: Option<&Error>) {
@@ -58,9 +63,15 @@ impl Report {
         self.record.reason = self.reason.to_owned();
         self.record.documents = turn.documents;
         self.record.usage = turn.usage;
-        self.record.cost_nano_units = turn.cost.as_ref().map(|cost| cost.nano_units);
+        self.record.cost.clone_from(&turn.cost);
         self.record.first_event = sink.first_event().map(|at| at.duration_since(self.started));
-        self.first_token = sink.first_token().map(|at| at.duration_since(self.started));
+        self.record.first_token = sink.first_token().map(|at| at.duration_since(self.started));
+        // Before all policies had their say, one that strikes something out may not have had it.
+        if self.keeps_text && turn.admitted() {
+            let question = RecordedText::head(turn.query.search_text(), RecordedText::MAX_CHARS);
+            self.record.text =
+                RecordedText { question: Some(question.to_owned()), answer: sink.told(error.is_none()) };
+        }
         if let Some(error) = error {
             log(turn, outcome, error);
         }
@@ -72,7 +83,7 @@ impl Report {
         let outcome = self.record.outcome;
         metrics.queries.get_or_create(&Ended { outcome, reason: self.reason }).inc();
         metrics.query_duration.observe(&metrics::Outcome { outcome }, self.record.duration);
-        if let Some(first_token) = self.first_token {
+        if let Some(first_token) = self.record.first_token {
             metrics.time_to_first_token.observe(first_token);
         }
         let usage = self.record.usage;

@@ -17,7 +17,7 @@ use tokio::{
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
-    domain::{Answer, PolicyEntry, QueryEvent, QueryId},
+    domain::{Answer, PolicyEntry, QueryEvent, QueryId, RecordedText},
     error::{Ended, Error},
     policy::Turn,
 };
@@ -53,6 +53,23 @@ pub(super) struct EventSink {
     characters: usize,
     first_event: Option<Instant>,
     first_token: Option<Instant>,
+    /// The beginning of the text, when it is to be recorded.
+    kept: Option<Kept>,
+}
+
+/// The beginning of a text that comes in pieces.
+struct Kept {
+    text: String,
+    /// Characters that it may still take.
+    room: usize,
+}
+
+/// What an event of text adds.
+#[derive(Default)]
+struct Noted {
+    characters: usize,
+    /// What there is room for.
+    kept: String,
 }
 
 /// The events of one query: References, Delta…, then `Completed` or one failure. Dropping it cancels
@@ -70,6 +87,7 @@ pub struct QueryStream {
 pub(super) fn channel(
     query_id: QueryId,
     capacity: usize,
+    keeps_text: bool,
     client: CancellationToken,
 ) -> (EventSink, QueryStream) {
     let (events, inbox) = mpsc::channel(capacity.max(1));
@@ -84,6 +102,7 @@ pub(super) fn channel(
         characters: 0,
         first_event: None,
         first_token: None,
+        kept: keeps_text.then(|| Kept { text: String::new(), room: RecordedText::MAX_CHARS }),
     };
     let _cancel = client.drop_guard();
     (
@@ -95,27 +114,38 @@ pub(super) fn channel(
 impl EventSink {
     /// Waits for room.
     pub(super) async fn send(&mut self, event: QueryEvent) -> Result<(), Error> {
-        let characters = characters(&event);
+        let sent = self.noted(&event);
         self.events.send(event).await.map_err(|_| Error::Ended(Ended::ClientGone))?;
-        self.note_sent(characters);
+        self.note_sent(sent);
         Ok(())
     }
 
     /// Sends without waiting; an event for which there is no room comes back.
     pub(super) fn send_now(&mut self, event: QueryEvent) -> Option<QueryEvent> {
-        let characters = characters(&event);
+        let sent = self.noted(&event);
         match self.events.try_send(event) {
-            Ok(()) => self.note_sent(characters),
+            Ok(()) => self.note_sent(sent),
             Err(TrySendError::Full(event) | TrySendError::Closed(event)) => return Some(event),
         }
         None
     }
 
-    fn note_sent(&mut self, characters: usize) {
-        self.characters += characters;
+    /// What is to be noted of an event once it is sent.
+    fn noted(&self, event: &QueryEvent) -> Noted {
+        let QueryEvent::Delta(text) = event else { return Noted::default() };
+        let room = self.kept.as_ref().map_or(0, |kept| kept.room);
+        Noted { characters: text.chars().count(), kept: RecordedText::head(text, room).to_owned() }
+    }
+
+    fn note_sent(&mut self, sent: Noted) {
+        self.characters += sent.characters;
         self.first_event.get_or_insert_with(Instant::now);
-        if characters > 0 {
+        if sent.characters > 0 {
             self.first_token.get_or_insert_with(Instant::now);
+        }
+        if let Some(kept) = &mut self.kept {
+            kept.room -= sent.kept.chars().count();
+            kept.text.push_str(&sent.kept);
         }
     }
 
@@ -138,6 +168,14 @@ impl EventSink {
         turn.delivered = streams && events > 0;
         turn.text_delivered = streams && characters > 0;
         turn.characters_delivered = if streams { characters } else { 0 };
+    }
+
+    /// The text that the client was handed, as far as it is kept: nothing of an answer that was to be handed over
+    /// whole, and is not whole.
+    pub(super) fn told(&self, whole: bool) -> Option<String> {
+        let handed = whole || !self.folds.load(Ordering::Relaxed);
+        let text = self.kept.as_ref().filter(|_| handed && self.first_token.is_some());
+        text.map(|kept| kept.text.clone())
     }
 
     pub(super) fn first_event(&self) -> Option<Instant> {
@@ -230,14 +268,6 @@ impl Stream for QueryStream {
         let last = ready!(Pin::new(last).poll(cx));
         self.last = None;
         Poll::Ready(Some(last.unwrap_or_else(|_| Err(vanished()))))
-    }
-}
-
-/// Of text.
-fn characters(event: &QueryEvent) -> usize {
-    match event {
-        QueryEvent::Delta(text) => text.chars().count(),
-        QueryEvent::References(_) | QueryEvent::Completed(_) => 0,
     }
 }
 

@@ -29,6 +29,7 @@ mod seal;
 mod tenants;
 mod tokens;
 mod upkeep;
+mod usage;
 mod watchdog;
 mod write;
 
@@ -56,10 +57,11 @@ pub use plans::StoredPlan;
 pub use policies::Beside;
 pub use pools::PoolStatus;
 pub use rates::{Admission, RateCounters, Slot, Window};
-pub use records::{QueryRecord, Recorder};
+pub use records::{Config as RecordsConfig, Recorder};
 pub use repeats::{Claim, Ending, RepeatKey, Repeats};
 pub use seal::{BadKey, SecretBox};
 pub use tokens::{Allowance, Amount, Cap, Frame, Grant, Hold, Period, Shortage, TokenCounters, Unit};
+pub use usage::RecordKey;
 
 use crate::error::Error;
 
@@ -114,6 +116,8 @@ struct Inner {
     turns: Semaphore,
     records_lost: Arc<AtomicU64>,
     charges_lost: AtomicU64,
+    /// One for each sum over records that is being made.
+    summaries: Semaphore,
     /// A listing may have become due.
     outbox: Notify,
     /// Ends the writers that serve a queue, once their queues are empty.
@@ -140,6 +144,7 @@ impl Store {
             turns: Semaphore::new(write::TURNS),
             records_lost: Arc::default(),
             charges_lost: AtomicU64::default(),
+            summaries: Semaphore::new(usage::SUMMARIES),
             outbox: Notify::new(),
             closing: CancellationToken::new(),
             config,
@@ -158,13 +163,13 @@ impl Store {
 
     /// Follows what other replicas change, keeps the tables swept and replaces dead connections, until
     /// `shutdown`. Started once, after the migrations.
-    pub fn follow(&self, shutdown: CancellationToken) {
+    pub fn follow(&self, records: RecordsConfig, shutdown: CancellationToken) {
         let (store, token) = (self.clone(), shutdown.clone());
         self.inner.tasks.spawn(async move { feed::follow(&store, token).await });
         let (store, token) = (self.clone(), shutdown.clone());
         self.inner.tasks.spawn(async move { watchdog::run(&store, token).await });
         let store = self.clone();
-        self.inner.tasks.spawn(async move { upkeep::run(&store, shutdown).await });
+        self.inner.tasks.spawn(async move { upkeep::run(&store, &records, shutdown).await });
     }
 
     /// What has changed, for caches.

@@ -1,4 +1,5 @@
-//! The record of every query: who, what, how it ended, what it took. Never text.
+//! The record of every query: who, what, how it ended, what it took. Text only where the owner wants it,
+//! and sealed.
 
 use std::{
     ops::Range,
@@ -10,15 +11,32 @@ use std::{
 };
 
 use sea_orm::Value;
+use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use tokio::{sync::mpsc, time::sleep};
-use uuid::Uuid;
 
-use super::{Store, bulk::Bulk, fault};
+use super::{SecretBox, Store, bulk::Bulk, fault, seal::Owner};
 use crate::{
-    domain::{EndpointId, QueryId, TenantId, Usage},
+    domain::{QueryId, QueryRecord, TenantId},
     error::Error,
 };
+
+/// What is kept of queries, and for how long.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Whether records have what was asked and answered: the last user message and the text of the answer,
+    /// 4,000 characters of each. Off: records have no text. Also SYFT_RECORD_QUERIES.
+    pub text: bool,
+    /// Days after which a record is deleted; 0: never.
+    pub keep_days: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { text: false, keep_days: 90 }
+    }
+}
 
 /// Records written together at most.
 const BATCH: usize = 256;
@@ -32,49 +50,31 @@ const LONGEST_PAUSE: u64 = 5_000;
 /// Attempts that a store makes which closes.
 const LAST_TRIES: u32 = 3;
 
-/// One query, after it has been settled.
-#[derive(Debug, Clone, PartialEq)]
-pub struct QueryRecord {
-    pub id: QueryId,
-    pub tenant: TenantId,
-    /// `None` when there was no such endpoint.
-    pub endpoint: Option<EndpointId>,
-    pub endpoint_slug: String,
-    /// The caller's e-mail address.
-    pub caller: String,
-    pub request_id: Option<Uuid>,
-    pub preview: bool,
-    /// `completed`, `refused`, `failed`, `client_gone`, `deadline_exceeded`, `shutting_down`, `panicked`.
-    pub outcome: &'static str,
-    /// Code of what went wrong; empty when nothing did.
-    pub reason: String,
-    pub documents: usize,
-    pub usage: Usage,
-    pub cost_nano_units: Option<i64>,
-    pub first_event: Option<Duration>,
-    pub duration: Duration,
-    pub started_at: OffsetDateTime,
-}
-
 /// Writes records in batches. Clones share one writer.
 #[derive(Clone)]
 pub struct Recorder {
     records: mpsc::Sender<QueryRecord>,
     lost: Arc<AtomicU64>,
+    text: bool,
 }
 
 impl Recorder {
     /// Starts the writer. It ends, with everything written, when the store closes.
-    pub fn start(store: &Store) -> Self {
+    pub fn start(store: &Store, config: &Config) -> Self {
         let (records, inbox) = mpsc::channel(QUEUE);
         store.inner.tasks.spawn(serve(store.clone(), inbox));
-        Self { records, lost: Arc::clone(&store.inner.records_lost) }
+        Self { records, lost: Arc::clone(&store.inner.records_lost), text: config.text }
     }
 
     /// A recorder whose records come out of a channel instead of going into a database.
-    pub fn channel() -> (Self, mpsc::Receiver<QueryRecord>) {
+    pub fn channel(config: &Config) -> (Self, mpsc::Receiver<QueryRecord>) {
         let (records, inbox) = mpsc::channel(QUEUE);
-        (Self { records, lost: Arc::default() }, inbox)
+        (Self { records, lost: Arc::default(), text: config.text }, inbox)
+    }
+
+    /// Whether records are to have text.
+    pub fn keeps_text(&self) -> bool {
+        self.text
     }
 
     /// Hands a record over. Waits while the queue is full, 5 s at most; then the record is lost, counted,
@@ -135,30 +135,41 @@ async fn keep(store: &Store, records: Arc<[QueryRecord]>) -> usize {
 async fn insert(store: &Store, records: &Arc<[QueryRecord]>, part: Range<usize>) -> Result<(), Error> {
     // A row that an attempt before has written after all stays as it is.
     static INSERT: Bulk = Bulk::new(
-        "INSERT INTO query_records (id, tenant_id, endpoint_id, endpoint_slug, caller, request_id, preview, \
-         outcome, reason, documents, prompt_tokens, completion_tokens, usage_estimated, cost_nano_units, \
-         first_event_micros, duration_micros, created_at) VALUES ",
-        "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO query_records (id, tenant_id, endpoint_id, endpoint_slug, dataset_id, caller, request_id, \
+         correlation_id, preview, outcome, reason, documents, prompt_tokens, completion_tokens, usage_estimated, \
+         cost_nano_units, currency, first_event_micros, first_token_micros, duration_micros, started_micros, \
+         question, answer) VALUES ",
+        "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         " ON CONFLICT (id) DO NOTHING",
     );
-    let records = Arc::clone(records);
+    let (records, box_of) = (Arc::clone(records), store.clone());
     store
         .write(move |txn| {
-            Box::pin(async move { INSERT.tell(txn, records[part].iter().map(row).collect()).await })
+            Box::pin(async move {
+                let rows = records[part].iter().map(|record| row(box_of.secrets(), record));
+                INSERT.tell(txn, rows.collect::<Result<_, _>>()?).await
+            })
         })
         .await
 }
 
 /// In the order of the columns.
-fn row(record: &QueryRecord) -> [Value; 17] {
+fn row(secrets: &SecretBox, record: &QueryRecord) -> Result<[Value; 23], Error> {
     let micros = |time: Duration| i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
-    [
+    let currency = record.cost.as_ref().map(|cost| cost.currency.clone());
+    let sealed = |field, text: &Option<String>| {
+        let bind = binding(record.tenant, record.id, field);
+        text.as_ref().map(|text| secrets.seal_text(&bind, text)).transpose()
+    };
+    Ok([
         record.id.0.into(),
         record.tenant.0.into(),
         record.endpoint.map(|id| id.0).into(),
         record.endpoint_slug.clone().into(),
+        record.dataset.map(|id| id.0).into(),
         record.caller.clone().into(),
         record.request_id.into(),
+        record.correlation_id.clone().into(),
         record.preview.into(),
         record.outcome.into(),
         record.reason.clone().into(),
@@ -166,9 +177,23 @@ fn row(record: &QueryRecord) -> [Value; 17] {
         record.usage.prompt_tokens.into(),
         record.usage.completion_tokens.into(),
         record.usage.estimated.into(),
-        record.cost_nano_units.into(),
+        record.cost.as_ref().map(|cost| cost.nano_units).into(),
+        currency.unwrap_or_default().into(),
         record.first_event.map(micros).into(),
+        record.first_token.map(micros).into(),
         micros(record.duration).into(),
-        record.started_at.into(),
-    ]
+        since_1970(record.started_at).into(),
+        sealed("question", &record.text.question)?.into(),
+        sealed("answer", &record.text.answer)?.into(),
+    ])
+}
+
+/// What a sealed text is bound to.
+pub(super) fn binding(tenant: TenantId, id: QueryId, field: &str) -> String {
+    Owner { tenant, row: id.0 }.bind(field)
+}
+
+/// In microseconds.
+fn since_1970(at: OffsetDateTime) -> i64 {
+    i64::try_from(at.unix_timestamp_nanos().div_euclid(1_000)).unwrap_or_default()
 }

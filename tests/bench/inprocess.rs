@@ -22,7 +22,7 @@ use syft_endpoints::{
     pipeline::{self, Lifetime, Pipeline, Plan, Plans},
     policy::{Policies, PolicySet},
     server::{Server, Stop},
-    store::{self, Recorder, SecretBox, Store},
+    store::{self, Recorder, RecordsConfig, SecretBox, Store},
     telemetry::Metrics,
     upstream::{self, Upstream},
 };
@@ -67,10 +67,10 @@ async fn serve(folder: &Path) -> Result<(), Fault> {
     store.migrate().await?;
     let (lifetime, metrics) = (Lifetime::default(), Metrics::default());
     let Lifetime { tasks, shutdown } = lifetime.clone();
-    store.follow(shutdown.clone());
+    store.follow(RecordsConfig::default(), shutdown.clone());
     let policies = Policies::new(&store, &upstream::Config::default(), Duration::from_secs(300))?;
     let plans = Plans::fixed(plans(&policies)?);
-    let recorder = Recorder::start(&store);
+    let recorder = Recorder::start(&store, &RecordsConfig::default());
     let config = pipeline::Config::default();
     let pipeline = Pipeline::new(config, plans, recorder, lifetime, metrics.clone());
     let indexes = LocalIndexes::new(store.clone(), folder.join("indexes"), tasks.clone(), shutdown);
@@ -156,6 +156,7 @@ fn plan(tokens: usize, policies: PolicySet) -> Plan {
         endpoint: EndpointId::new(),
         published: true,
         dataset: None,
+        dataset_id: None,
         dataset_name: String::new(),
         model: Some(Arc::new(Scripted { tokens })),
         policies,

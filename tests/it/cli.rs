@@ -1,6 +1,7 @@
 //! The commands, as a person runs them.
 
 mod publishing;
+mod usage;
 
 use std::process::Output;
 
@@ -48,6 +49,7 @@ fn help_names_every_command() {
         "publish",
         "unpublish",
         "sync",
+        "usage",
         "migrate",
         "check",
     ];

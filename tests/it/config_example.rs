@@ -7,7 +7,7 @@ use syn::{Expr, ExprLit, Fields, Item, Lit, Meta};
 use toml::{Table, Value};
 
 /// Where the struct of each section is.
-const SECTIONS: [(&str, &str); 13] = [
+const SECTIONS: [(&str, &str); 14] = [
     ("", "src/config/mod.rs"),
     ("server", "src/server/mod.rs"),
     ("tls", "src/server/tls.rs"),
@@ -16,6 +16,7 @@ const SECTIONS: [(&str, &str); 13] = [
     ("metrics", "src/server/metrics.rs"),
     ("traces", "src/telemetry/traces.rs"),
     ("store", "src/store/mod.rs"),
+    ("records", "src/store/records.rs"),
     ("pipeline", "src/pipeline/mod.rs"),
     ("upstream", "src/upstream/mod.rs"),
     ("identity", "src/identity/mod.rs"),

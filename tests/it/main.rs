@@ -46,3 +46,4 @@ mod tenants;
 mod tls;
 mod token_limit;
 mod traces;
+mod usage;

@@ -214,7 +214,7 @@ fn marketplace_requests(ids: &Ids) -> Vec<(&'static str, Vec<u8>)> {
 
 /// RPCs that name nothing of one tenant's: lists, types, names to be checked, accounts on hubs, and tenants
 /// themselves.
-const OTHERS: [&str; 22] = [
+const OTHERS: [&str; 24] = [
     "EndpointService/ListEndpoints",
     "EndpointService/CheckSlug",
     "DatasetService/CreateDataset",
@@ -237,6 +237,9 @@ const OTHERS: [&str; 22] = [
     "MarketplaceService/CheckUsername",
     "MarketplaceService/GetPublicUrl",
     "MarketplaceService/SetPublicUrl",
+    // What they show of others: `usage/tenants.rs`.
+    "UsageService/ListQueryRecords",
+    "UsageService/SummarizeUsage",
 ];
 
 on_both! {

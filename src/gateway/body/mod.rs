@@ -10,7 +10,7 @@ mod shape;
 
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 pub use shape::Shape;
 
@@ -92,6 +92,23 @@ pub fn read_text<T: DeserializeOwned>(
     loc: Vec<Value>,
 ) -> Result<T, Vec<Violation>> {
     checked(shape, Value::String(text.to_owned()), loc)
+}
+
+/// Parameters behind a path's `?`, read as the fields of a body are. Of several with one name the first counts.
+///
+/// # Errors
+/// Everything that is wrong with them.
+pub fn read_query<T: DeserializeOwned>(shape: &Shape, query: &str) -> Result<T, Vec<Violation>> {
+    let mut fields = Map::new();
+    for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+        fields.entry(name).or_insert_with(|| Value::String(value.into_owned()));
+    }
+    checked(shape, Value::Object(fields), vec!["query".into()])
+}
+
+/// The names of a type's fields, in their order.
+pub fn fields_of<T: DeserializeOwned>() -> &'static [&'static str] {
+    order::of_fields::<T>()
 }
 
 fn checked<T: DeserializeOwned>(

@@ -5,6 +5,7 @@ mod listings;
 mod marketplaces;
 mod query;
 mod resources;
+mod usage;
 
 pub(super) use evaluation::{evaluation, evaluation_draft};
 pub(super) use listings::{availability, chosen, outcome, synced};
@@ -15,6 +16,7 @@ pub(super) use resources::{
     endpoint_change, endpoint_draft, health, model, page, policy, policy_change, policy_draft, scopes,
     tenant, time_of, type_info,
 };
+pub(super) use usage::{query_record, record_filter, summary_draft, usage_summary};
 
 use prost_types::Struct;
 

@@ -120,7 +120,7 @@ fn completion(completion: Completion) -> proto::Completion {
     }
 }
 
-fn cost(cost: crate::domain::Cost) -> proto::Cost {
+pub(super) fn cost(cost: crate::domain::Cost) -> proto::Cost {
     proto::Cost { nano_units: cost.nano_units, currency: cost.currency }
 }
 

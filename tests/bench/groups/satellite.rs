@@ -9,7 +9,7 @@ use std::{
 use syft_endpoints::{
     hub::{self, Hub},
     identity::{self, Credentials, Identity, Satellites},
-    store::{self, SecretBox, Store},
+    store::{self, RecordsConfig, SecretBox, Store},
     upstream::{self, PrivateAddresses},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -75,7 +75,7 @@ impl Space {
         let store = Store::connect(store::Config { url, ..store::Config::default() }, secrets).await?;
         store.migrate().await?;
         let shutdown = CancellationToken::new();
-        store.follow(shutdown.clone());
+        store.follow(RecordsConfig::default(), shutdown.clone());
         let upstream =
             upstream::Config { private_addresses: PrivateAddresses::Allow, ..upstream::Config::default() };
         let account = hub::Config {

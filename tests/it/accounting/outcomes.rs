@@ -64,7 +64,7 @@ on_both! {
         let said = entry.transaction.clone().unwrap();
         assert_eq!((said.rail, &said.id, &said.reference), ("accounting", &made.id, &made.app_name));
         assert!(made.app_name.starts_with("syft/") && made.slug == "x" && made.payer == PAYER, "{made:?}");
-        assert_eq!(rig.records.recv().await.unwrap().cost_nano_units, Some(3 * UNIT / 2));
+        assert_eq!(rig.records.recv().await.unwrap().cost.map(|cost| cost.nano_units), Some(3 * UNIT / 2));
         shop.has_earned(3 * UNIT / 2).await;
         assert_eq!(shop.bank.calls("list"), 0, "the list is for what has gone wrong");
     }
@@ -312,7 +312,7 @@ on_both! {
         let record = rig.records.recv().await.unwrap();
         assert!(record.usage.completion_tokens > read as i64 + 9, "{record:?}");
         let owed = record.usage.prompt_tokens * UNIT / 10 + read as i64 * UNIT;
-        assert_eq!(record.cost_nano_units, Some(owed));
+        assert_eq!(record.cost.map(|cost| cost.nano_units), Some(owed));
         shop.has_earned(owed).await;
         // Text that waits to be paid for has not been handed over.
         let rig = shop.rig(slow(100_000), per_token("paid"));

@@ -147,7 +147,7 @@ fn requests(names: &Names) -> Vec<(&'static str, &'static str, String, Option<Va
 }
 
 /// Routes that name nothing of a tenant's: lists, types, new things, settings, tenants themselves, health.
-const OTHERS: [(&str, &str); 29] = [
+const OTHERS: [(&str, &str); 33] = [
     ("GET", "/api/v1/endpoints/"),
     ("POST", "/api/v1/endpoints/validate-slug"),
     ("GET", "/api/v1/datasets/"),
@@ -177,6 +177,11 @@ const OTHERS: [(&str, &str); 29] = [
     ("POST", "/api/v1/tenants"),
     ("GET", "/api/v1/tenants/{name}"),
     ("GET", "/api/v1/health"),
+    // What they show of others: `usage/tenants.rs`.
+    ("GET", "/api/v1/usage"),
+    ("GET", "/api/v1/analytics/summary"),
+    ("GET", "/api/v1/analytics/time-series"),
+    ("GET", "/api/v1/analytics/top-users"),
 ];
 
 /// An answer, with the names struck out that were asked for.

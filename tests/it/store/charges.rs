@@ -5,7 +5,7 @@ use std::time::Duration;
 use sea_orm::{ConnectionTrait, Statement, Value};
 use syft_endpoints::{
     domain::{ChargeId, EndpointId, PolicyId, QueryId, TenantId},
-    store::{Decision, NewCharge, Settled, Store},
+    store::{Decision, NewCharge, RecordsConfig, Settled, Store},
 };
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
@@ -105,7 +105,7 @@ on_both! {
         assert_eq!(store.forget_charges(400 * DAY, 3).await.unwrap(), 3, "a batch is bounded");
         // The rest is upkeep's.
         let shutdown = CancellationToken::new();
-        store.follow(shutdown.clone());
+        store.follow(RecordsConfig::default(), shutdown.clone());
         for id in ids {
             eventually("it is forgotten", async || row(&database, id).await.is_none()).await;
         }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, Statement};
 use syft_endpoints::{
-    domain::{QueryId, TenantId, Usage},
-    store::{QueryRecord, Recorder},
+    domain::{Cost, QueryId, QueryRecord, RecordedText, TenantId, Usage},
+    store::{Recorder, RecordsConfig},
 };
 
 use crate::support::{
@@ -19,17 +19,21 @@ fn record(tenant: TenantId, slug: &str) -> QueryRecord {
         tenant,
         endpoint: None,
         endpoint_slug: slug.to_owned(),
+        dataset: None,
         caller: "bob@example.org".to_owned(),
         request_id: Some(uuid::Uuid::now_v7()),
+        correlation_id: Some("c-1".to_owned()),
         preview: false,
         outcome: "completed",
         reason: String::new(),
         documents: 3,
         usage: Usage { prompt_tokens: 11, completion_tokens: 5, estimated: true },
-        cost_nano_units: Some(7),
+        cost: Some(Cost { nano_units: 7, currency: "USD".to_owned() }),
         first_event: None,
+        first_token: None,
         duration: Duration::from_micros(1_500),
         started_at: time::OffsetDateTime::now_utc().replace_nanosecond(123_456_000).unwrap(),
+        text: RecordedText { question: Some("asked \0 this".to_owned()), answer: None },
     }
 }
 
@@ -48,7 +52,7 @@ on_both! {
                   BEGIN SELECT RAISE(ABORT, 'bad'); END",
         };
         raw.execute_unprepared(refuse).await.unwrap();
-        let recorder = Recorder::start(&store);
+        let recorder = Recorder::start(&store, &RecordsConfig::default());
         for n in 0..300 {
             recorder.record(record(tenant, if n % 100 == 50 { "bad" } else { "good" })).await;
         }
@@ -59,7 +63,7 @@ on_both! {
     async fn a_record_is_stored_as_it_is(database: Database) {
         let store = database.store().await;
         let (tenant, raw) = (root(&store).await.id, database.raw().await);
-        let recorder = Recorder::start(&store);
+        let recorder = Recorder::start(&store, &RecordsConfig::default());
         for _ in 0..7 {
             recorder.record(record(tenant, "ask")).await;
         }
@@ -68,7 +72,8 @@ on_both! {
         eventually("all are stored", async || stored(&raw).await == 8).await;
         let all = "SELECT count(*) AS n FROM query_records WHERE tenant_id IN (SELECT id FROM tenants) \
                    AND endpoint_id IS NULL AND endpoint_slug = 'ask' AND caller = 'bob@example.org' AND NOT preview \
-                   AND outcome = 'completed' AND reason = '' AND documents = 3 AND cost_nano_units = 7 AND duration_micros = 1500";
+                   AND outcome = 'completed' AND reason = '' AND documents = 3 AND cost_nano_units = 7 AND currency = 'USD' AND correlation_id = 'c-1' \
+                   AND answer IS NULL AND question NOT LIKE '%asked%' AND duration_micros = 1500";
         let most = "request_id IS NOT NULL AND prompt_tokens = 11 AND completion_tokens = 5 AND usage_estimated \
                     AND first_event_micros IS NULL";
         let last = "request_id IS NULL AND prompt_tokens = 0 AND completion_tokens = 0 AND NOT usage_estimated \
@@ -78,9 +83,9 @@ on_both! {
             let row = raw.query_one_raw(count).await.unwrap().unwrap();
             assert_eq!(row.try_get::<i64>("", "n").unwrap(), expected, "{which}");
         }
-        let at = Statement::from_string(raw.get_database_backend(), "SELECT created_at FROM query_records");
-        let at: time::OffsetDateTime = raw.query_one_raw(at).await.unwrap().unwrap().try_get("", "created_at").unwrap();
-        assert_eq!(at.nanosecond(), 123_456_000);
+        let at = Statement::from_string(raw.get_database_backend(), "SELECT started_micros FROM query_records");
+        let at: i64 = raw.query_one_raw(at).await.unwrap().unwrap().try_get("", "started_micros").unwrap();
+        assert_eq!(at % 1_000_000, 123_456);
     }
 }
 
@@ -96,7 +101,7 @@ async fn records_wait_for_a_database_that_has_no_room() {
                 END $$;
                 CREATE TRIGGER fill BEFORE INSERT ON query_records FOR EACH ROW EXECUTE FUNCTION fill();";
     raw.execute_unprepared(full).await.unwrap();
-    let recorder = Recorder::start(&store);
+    let recorder = Recorder::start(&store, &RecordsConfig::default());
     for _ in 0..500 {
         recorder.record(record(tenant, "ask")).await;
     }

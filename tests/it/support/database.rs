@@ -6,7 +6,7 @@ pub mod wire;
 use sea_orm::{ConnectionTrait, Database as SeaOrm, DatabaseConnection};
 use syft_endpoints::{
     domain::{Configuration, Credential, NewAttachment, NewEndpoint, NewMarketplace, ResponseType, Tenant},
-    store::{Config, SecretBox, Store},
+    store::{Config, RecordsConfig, SecretBox, Store},
 };
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
@@ -56,7 +56,7 @@ impl Database {
     pub async fn store(&self) -> Store {
         let store = self.connect().await;
         store.migrate().await.unwrap();
-        store.follow(CancellationToken::new());
+        store.follow(RecordsConfig::default(), CancellationToken::new());
         crate::support::eventually("the feed is fresh", async || store.feed().catalog_revision().is_some())
             .await;
         store

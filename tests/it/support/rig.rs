@@ -13,14 +13,14 @@ use futures_util::{StreamExt, stream};
 use syft_endpoints::{
     dataset::{Dataset, SearchRequest},
     domain::{
-        Caller, Completion, EndpointId, FinishReason, Health, Query, QueryDraft, Reference, References,
-        Scope, Tenant, TenantId, Usage,
+        Caller, Completion, EndpointId, FinishReason, Health, Query, QueryDraft, QueryRecord, Reference,
+        References, Scope, Tenant, TenantId, Usage,
     },
     error::{Error, Refusal, UpstreamError},
     model::{ChatEvent, ChatRequest, ChatStream, Model},
     pipeline::{Call, Config, Lifetime, Pipeline, Plan, Plans, QueryStream},
     policy::{AnswerFilter, Outcome, Phase, Policy, PolicySet, Turn},
-    store::{QueryRecord, Recorder},
+    store::{Recorder, RecordsConfig},
     telemetry::Metrics,
 };
 use tokio::sync::mpsc;
@@ -36,7 +36,7 @@ pub struct Rig {
 impl Rig {
     /// A pipeline with one endpoint, `x`.
     pub fn new(config: Config, plan: Plan) -> Self {
-        let (recorder, records) = Recorder::channel();
+        let (recorder, records) = Recorder::channel(&RecordsConfig::default());
         let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
         let plans = Plans::fixed([("x".to_owned(), plan)]);
         let lifetime = Lifetime { tasks: tasks.clone(), shutdown: shutdown.clone() };
@@ -86,6 +86,7 @@ pub fn plan(model: Option<Arc<dyn Model>>, policies: Vec<Arc<dyn Policy>>) -> Pl
         endpoint: EndpointId::new(),
         published: true,
         dataset: None,
+        dataset_id: None,
         dataset_name: String::new(),
         model,
         policies: PolicySet::new(policies),

@@ -13,7 +13,7 @@ use syft_endpoints::{
         access_service_client::AccessServiceClient, dataset_service_client::DatasetServiceClient,
         endpoint_service_client::EndpointServiceClient, marketplace_service_client::MarketplaceServiceClient,
         model_service_client::ModelServiceClient, policy_service_client::PolicyServiceClient,
-        query::Messages, to_struct,
+        query::Messages, to_struct, usage_service_client::UsageServiceClient,
     },
     store::Store,
     telemetry::Metrics,
@@ -53,6 +53,7 @@ pub struct Clients {
     pub policies: PolicyServiceClient<Intercepted>,
     pub access: AccessServiceClient<Intercepted>,
     pub marketplaces: MarketplaceServiceClient<Intercepted>,
+    pub usage: UsageServiceClient<Intercepted>,
 }
 
 impl Space {
@@ -141,7 +142,8 @@ pub fn clients(channel: Channel, metadata: &[(&'static str, &str)]) -> Clients {
         models: ModelServiceClient::with_interceptor(channel.clone(), caller.clone()),
         policies: PolicyServiceClient::with_interceptor(channel.clone(), caller.clone()),
         access: AccessServiceClient::with_interceptor(channel.clone(), caller.clone()),
-        marketplaces: MarketplaceServiceClient::with_interceptor(channel, caller),
+        marketplaces: MarketplaceServiceClient::with_interceptor(channel.clone(), caller.clone()),
+        usage: UsageServiceClient::with_interceptor(channel, caller),
     }
 }
 
