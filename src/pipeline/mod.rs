@@ -173,7 +173,8 @@ impl Pipeline {
             }
         };
         report.end(&turn, &sink, ended.as_ref().err());
-        self.recorder.record(report.finish(&self.metrics, ended.as_ref().err())).await;
+        let record = report.finish(&self.metrics, ended.as_ref().err());
+        Box::pin(self.recorder.record(*record)).await;
         // Whoever has seen the end of a query finds its place free.
         self.metrics.running_queries.dec();
         drop(place);

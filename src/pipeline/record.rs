@@ -18,7 +18,8 @@ use crate::{
 
 /// A record in the making, and what is counted with it.
 pub(super) struct Report {
-    record: QueryRecord,
+    /// Boxed: every open stream holds one.
+    record: Box<QueryRecord>,
     started: Instant,
     reason: &'static str,
     /// Whether the record has what was asked and answered.
@@ -48,7 +49,7 @@ impl Report {
             started_at: OffsetDateTime::now_utc(),
             text: RecordedText::default(),
         };
-        Self { record, started: Instant::now(), reason: "", keeps_text }
+        Self { record: Box::new(record), started: Instant::now(), reason: "", keeps_text }
     }
 
     pub(super) fn planned(&mut self, plan: &Plan) {
@@ -78,7 +79,7 @@ impl Report {
     }
 
     /// Counts the query and returns its record.
-    pub(super) fn finish(mut self, metrics: &Metrics, error: Option<&Error>) -> QueryRecord {
+    pub(super) fn finish(mut self, metrics: &Metrics, error: Option<&Error>) -> Box<QueryRecord> {
         self.record.duration = self.started.elapsed();
         let outcome = self.record.outcome;
         metrics.queries.get_or_create(&Ended { outcome, reason: self.reason }).inc();
