@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 pub(super) use config::Config;
 
-use super::{Foresight, Outcome, Phase, Policy, Turn, share::Share};
+use super::{Foresight, Outcome, Phase, Policy, Repeat, Turn, share::Share};
 use crate::{
     domain::{PolicyId, schema::TypeSpec},
     error::{Cause, Error, Refusal},
@@ -107,9 +107,10 @@ impl Policy for TokenLimit {
     async fn post_hook(&self, turn: &mut Turn, outcome: &Outcome) -> Result<(), Error> {
         let Some(Held { holds, bound }) = turn.take() else { return Ok(()) };
         let is_refused = *outcome == Outcome::Refused && !turn.admitted();
+        let requests = if is_refused { 0 } else { bound.requests };
         let tokens = Share::of(turn, *outcome).tokens(turn);
         let mut used = Amount {
-            requests: i64::from(!is_refused),
+            requests,
             input_tokens: tokens.prompt_tokens.max(0),
             output_tokens: tokens.completion_tokens.max(0),
         };
@@ -123,17 +124,19 @@ impl Policy for TokenLimit {
     }
 }
 
-/// What a query uses at most. No token is shorter than a byte.
+/// What a query uses at most. No token is shorter than a byte. One that comes again after it came to nothing is
+/// counted already, but its tokens are not.
 fn bound(turn: &Turn) -> Amount {
+    let requests = i64::from(turn.repeat != Repeat::Counted);
     let Some(prompt) = turn.prompt_bytes else {
-        return Amount { requests: 1, ..Amount::default() };
+        return Amount { requests, ..Amount::default() };
     };
     let messages = turn.query.messages();
     let question = messages.iter().map(|message| message.content.len() + MESSAGE).sum::<usize>();
     // The service's own message and the model's are two more.
     let input = question.saturating_add(prompt).saturating_add(TEMPLATE + 2 * MESSAGE);
     Amount {
-        requests: 1,
+        requests,
         input_tokens: i64::try_from(input).unwrap_or(i64::MAX),
         output_tokens: turn.query.chat().max_tokens.into(),
     }
