@@ -25,7 +25,7 @@ use crate::{
     pipeline::{Lifetime, Pipeline, Plans, Registries},
     policy::Policies,
     server::{self, Server, Stop, Tls, metrics::Listen},
-    store::{Recorder, SecretBox, Store},
+    store::{Recorder, Repeats, SecretBox, Store},
     telemetry::{Metrics, logs, metrics::State},
     upstream::Upstream,
 };
@@ -211,7 +211,8 @@ async fn api(
     let Registries { datasets, models, policies } = registries.clone();
     let plans = Plans::new(store.clone(), registries);
     let recorder = Recorder::start(store);
-    let pipeline = Pipeline::new(config.pipeline.clone(), plans, recorder, queries, metrics.clone());
+    let pipeline = Pipeline::new(config.pipeline.clone(), plans, recorder, queries, metrics.clone())
+        .knowing(Repeats::start(store));
     let parts = listing::Parts {
         store: store.clone(),
         hub: hub.clone(),

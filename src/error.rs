@@ -180,6 +180,7 @@ pub enum Resource {
     ApiKey,
     Marketplace,
     Tenant,
+    Request,
 }
 
 impl UpstreamError {
@@ -341,6 +342,7 @@ impl fmt::Display for Resource {
             Self::ApiKey => "API key",
             Self::Marketplace => "Marketplace",
             Self::Tenant => "Tenant",
+            Self::Request => "A query with the request id",
         })
     }
 }

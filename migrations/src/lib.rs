@@ -12,6 +12,7 @@ mod m0004_policy_index;
 mod m0005_marketplaces;
 mod m0006_listings;
 mod m0007_charges;
+mod m0009_repeats;
 mod m0011_closed_charges;
 
 use sea_orm_migration::prelude::*;
@@ -32,6 +33,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0005_marketplaces::Migration),
             Box::new(m0006_listings::Migration),
             Box::new(m0007_charges::Migration),
+            Box::new(m0009_repeats::Migration),
             Box::new(m0011_closed_charges::Migration),
         ]
     }

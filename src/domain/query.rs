@@ -146,6 +146,22 @@ impl Query {
         self.transaction_token.as_deref()
     }
 
+    /// Everything that is asked, in one form: two questions that mean the same have the same, whatever defaults
+    /// were spelled out. The token that pays is no part of a question.
+    ///
+    /// # Errors
+    /// Never, as numbers are finite.
+    pub fn canonical(&self) -> serde_json::Result<Vec<u8>> {
+        let messages: Vec<_> = self.messages.iter().map(|m| (m.role.name(), &m.content)).collect();
+        let (search, chat) = (self.search, &self.chat);
+        serde_json::to_vec(&(
+            messages,
+            (search.similarity_threshold, search.limit, search.include_metadata),
+            (chat.max_tokens, chat.temperature, &chat.stop_sequences),
+            (chat.presence_penalty, chat.frequency_penalty, &chat.extras),
+        ))
+    }
+
     /// What to look for: the content of the last `user` message that has any.
     pub fn search_text(&self) -> &str {
         let user =

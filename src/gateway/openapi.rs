@@ -12,6 +12,8 @@ use super::{
 
 /// What any route that needs a credential can fail with. A marketplace can refuse to tell whose a token is.
 const COMMON: [u16; 6] = [401, 403, 424, 429, 503, 504];
+const CORRELATION: &str = "Given back as it came. A query that is asked again under the same one is neither counted nor \
+    charged again";
 const COMPONENTS: &str = "/components/schemas";
 
 /// The document of these routes.
@@ -91,7 +93,7 @@ fn parameters(route: &Route, protected: bool) -> Vec<Value> {
     let mut parameters: Vec<Value> = in_path.chain(in_query).collect();
     if protected {
         parameters.push(header("X-Tenant-Name", "The tenant, where there are several"));
-        parameters.push(header("X-Correlation-ID", "Given back as it came"));
+        parameters.push(header("X-Correlation-ID", CORRELATION));
     }
     parameters
 }

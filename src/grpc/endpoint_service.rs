@@ -19,6 +19,11 @@ use crate::{
     telemetry::TraceContext,
 };
 
+/// The client's name for what a query is part of.
+const CORRELATION: &str = "x-correlation-id";
+/// Bytes that it may have.
+const MAX_CORRELATION_ID: usize = 128;
+
 #[tonic::async_trait]
 impl EndpointService for Api {
     async fn create_endpoint(
@@ -225,7 +230,14 @@ fn call<T>(request: &Request<T>, asked: Asked) -> Result<Call, Status> {
         query,
         preview: asked.preview,
         request_id: request_id.and_then(Result::ok),
+        correlation_id: correlation_id(request),
         timeout: request.extensions().get::<ClientTimeout>().map(|timeout| timeout.0),
         trace: request.extensions().get::<TraceContext>().cloned(),
     })
+}
+
+/// Ids that are longer than any need be, or no ids, are nobody's.
+fn correlation_id<T>(request: &Request<T>) -> Option<String> {
+    let id = request.metadata().get(CORRELATION)?.to_str().ok()?;
+    (1..=MAX_CORRELATION_ID).contains(&id.len()).then(|| id.to_owned())
 }

@@ -9,6 +9,7 @@ mod places;
 mod plan;
 mod prompt;
 mod record;
+mod repeats;
 mod spans;
 mod stream;
 
@@ -32,7 +33,7 @@ use crate::{
     domain::{Answer, Caller, Query, QueryEvent, QueryId},
     error::Error,
     policy::{Outcome, Turn},
-    store::Recorder,
+    store::{Recorder, Repeats},
     telemetry::{Metrics, TraceContext},
 };
 use context::CallContext;
@@ -71,7 +72,10 @@ pub struct Call {
     pub query: Query,
     /// Asked by the owner: published or not, past rate limits and payment.
     pub preview: bool,
+    /// The client's name for this query.
     pub request_id: Option<Uuid>,
+    /// The client's name for what this query is part of.
+    pub correlation_id: Option<String>,
     /// What the client's deadline leaves.
     pub timeout: Option<Duration>,
     /// The trace that the client has begun.
@@ -91,6 +95,7 @@ struct Running {
 pub struct Pipeline {
     plans: Plans,
     recorder: Recorder,
+    repeats: Option<Repeats>,
     places: Places,
     lifetime: Lifetime,
     metrics: Metrics,
@@ -114,7 +119,13 @@ impl Pipeline {
         metrics: Metrics,
     ) -> Self {
         let places = Places::new(config.max_running);
-        Self { plans, recorder, places, lifetime, metrics, config: Arc::new(config) }
+        Self { plans, recorder, repeats: None, places, lifetime, metrics, config: Arc::new(config) }
+    }
+
+    /// Knows queries again that come twice under one name, with `repeats`.
+    #[must_use]
+    pub fn knowing(self, repeats: Repeats) -> Self {
+        Self { repeats: Some(repeats), ..self }
     }
 
     /// Starts a query and returns its events. Dropping the stream cancels the search and the model,
@@ -149,6 +160,7 @@ impl Pipeline {
         let plan = cx.bound(self.plans.get(&call)).await;
         let trace = call.trace.unwrap_or_else(|| TraceContext::root(id.0));
         let limit = Duration::from_millis(self.config.timeout_ms);
+        let name = repeats::Name { request: call.request_id, correlation: call.correlation_id };
         let is_clients_deadline = call.timeout.is_some_and(|timeout| timeout <= limit);
         let mut turn = Turn::new(id, call.caller, Arc::new(call.query), call.preview, trace);
         turn.is_clients_deadline = is_clients_deadline;
@@ -156,7 +168,7 @@ impl Pipeline {
             Err(error) => Err(error),
             Ok(plan) => {
                 report.endpoint(plan.endpoint);
-                self.answer_and_settle(&plan, &cx, &mut turn, &mut sink).await
+                self.run_once(name, &plan, &cx, (&mut turn, &mut sink)).await
             }
         };
         report.end(&turn, &sink, ended.as_ref().err());
@@ -165,6 +177,27 @@ impl Pipeline {
         self.metrics.running_queries.dec();
         drop(place);
         sink.finish(ended.map_err(|error| stream::Failure { error, entries: turn.entries }));
+    }
+
+    /// A query that comes again while it runs waits for itself.
+    async fn run_once(
+        &self,
+        name: repeats::Name,
+        plan: &Plan,
+        cx: &CallContext,
+        (turn, sink): (&mut Turn, &mut EventSink),
+    ) -> Result<QueryEvent, Error> {
+        let claim = match &self.repeats {
+            Some(repeats) => Box::pin(repeats::Claimed::get(repeats, name, plan, cx, turn)).await?,
+            None => None,
+        };
+        let ended = self.answer_and_settle(plan, cx, turn, sink).await;
+        if let Some(claim) = claim {
+            let outcome = ended.as_ref().err().map_or(Outcome::Completed, Error::outcome);
+            let ending = claim.ending(turn, outcome);
+            Box::pin(claim.end(ending)).await;
+        }
+        ended
     }
 
     async fn answer_and_settle(

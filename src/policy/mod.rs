@@ -26,7 +26,7 @@ pub use beside::{BESIDE, conflicts};
 pub use filter::{AnswerFilter, Filters};
 pub use registry::Policies;
 pub use set::{PolicySet, Verdict};
-pub use turn::{Outcome, Turn};
+pub use turn::{Outcome, Repeat, Turn};
 
 use crate::error::{Error, Refusal};
 
@@ -63,9 +63,14 @@ pub trait Policy: Send + Sync {
 
     fn phase(&self) -> Phase;
 
-    /// Whether owners who try an endpoint are not asked.
-    fn passes_previews(&self) -> bool {
+    /// Whether it counts or charges queries: a repeat must not be counted or charged again.
+    fn counts(&self) -> bool {
         matches!(self.phase(), Phase::RateLimit | Phase::Payment)
+    }
+
+    /// Whether it is not asked when owners try an endpoint, or when a query that was answered comes again.
+    fn passes_previews(&self) -> bool {
+        self.counts()
     }
 
     /// How many policies this one is: each has its ten seconds.

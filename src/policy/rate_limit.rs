@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, json};
 
-use super::{Foresight, Outcome, Phase, Policy, Turn, pattern::Pattern};
+use super::{Foresight, Outcome, Phase, Policy, Repeat, Turn, pattern::Pattern};
 use crate::{
     domain::{PolicyId, schema::TypeSpec},
     error::{Cause, Error, Refusal},
@@ -86,7 +86,7 @@ impl Policy for RateLimit {
     async fn pre_hook(&self, turn: &mut Turn) -> Result<(), Error> {
         let email = turn.caller.email();
         let limits: Vec<&Limit> = self.limits.iter().filter(|limit| limit.applies_to(email)).collect();
-        if limits.is_empty() {
+        if limits.is_empty() || turn.repeat == Repeat::Counted {
             return Ok(());
         }
         let windows = limits.iter().map(|limit| limit.window(email)).collect();

@@ -46,7 +46,8 @@ impl PolicySet {
             return Err(Error::GuestNotAllowed);
         }
         for (i, policy) in self.policies.iter().enumerate() {
-            if turn.preview && policy.passes_previews() {
+            if turn.passes(policy.as_ref()) {
+                turn.note_passed(policy.as_ref());
                 continue;
             }
             if let Some(ended) = ended() {
@@ -114,6 +115,11 @@ impl PolicySet {
         &self.policies
     }
 
+    /// Whether queries leave something behind that a repeat must not leave again.
+    pub fn counts(&self) -> bool {
+        self.policies.iter().any(|policy| policy.counts())
+    }
+
     /// The filters of this query, in phase order.
     pub fn filters(&self, turn: &mut Turn) -> Filters {
         let filter = |policy: &Arc<dyn Policy>| {
@@ -125,7 +131,7 @@ impl PolicySet {
 
     /// Whether this query's text is kept back until the answer has been settled.
     pub fn withholds_answer(&self, turn: &Turn) -> bool {
-        let is_asked = |policy: &&Arc<dyn Policy>| !(turn.preview && policy.passes_previews());
+        let is_asked = |policy: &&Arc<dyn Policy>| !turn.passes(policy.as_ref());
         self.policies.iter().filter(is_asked).any(|policy| policy.withholds_answer(turn))
     }
 }

@@ -6,7 +6,9 @@ use std::{
     sync::Arc,
 };
 
-use super::Policy;
+use serde_json::Map;
+
+use super::{Phase, Policy};
 use crate::{
     domain::{Caller, Cost, PolicyEntry, Query, QueryId, Usage},
     error::{Ended, Refusal},
@@ -21,6 +23,8 @@ pub struct Turn {
     pub query: Arc<Query>,
     /// Asked by the owner, past rate limits and payment.
     pub preview: bool,
+    /// Whether it was asked before.
+    pub repeat: Repeat,
     /// Where in its trace the query is, for calls that are made for it.
     pub trace: TraceContext,
     /// Tokens so far. Estimated until the model has said.
@@ -45,6 +49,16 @@ pub struct Turn {
     notes: HashMap<(Desk, TypeId), Box<dyn Any + Send>>,
     /// Whose notes are open.
     desk: Desk,
+}
+
+/// Whether a query was asked before, under the same name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Repeat {
+    No,
+    /// And came to nothing: it is counted already, and pays if it is answered now.
+    Counted,
+    /// And was answered: it is counted and paid for.
+    Answered,
 }
 
 /// A policy, known by where it is in memory: it stays there for as long as the query runs.
@@ -77,6 +91,7 @@ impl Turn {
             caller,
             query,
             preview,
+            repeat: Repeat::No,
             trace,
             usage: Usage::default(),
             documents: 0,
@@ -104,6 +119,21 @@ impl Turn {
         self.admitted
     }
 
+    /// Whether this policy is not asked: the owner tries the endpoint, or the query is settled already.
+    pub(super) fn passes(&self, policy: &dyn Policy) -> bool {
+        (self.preview || self.repeat == Repeat::Answered) && policy.passes_previews()
+    }
+
+    /// Whether a query that ended like this had its answer, or as much of it as its client waited for.
+    pub fn has_answered(&self, outcome: Outcome) -> bool {
+        match outcome {
+            Outcome::Completed => true,
+            Outcome::Ended(Ended::ClientGone) => self.delivered,
+            Outcome::Ended(Ended::DeadlineExceeded) => self.delivered && self.is_clients_deadline,
+            _ => false,
+        }
+    }
+
     /// Opens the notes of a policy that is asked now, and returns whose were open.
     pub(super) fn desk(&mut self, policy: &Arc<dyn Policy>) -> Desk {
         std::mem::replace(&mut self.desk, Arc::as_ptr(policy).cast::<()>().addr())
@@ -129,6 +159,23 @@ impl Turn {
     pub fn take<T: Any + Send>(&mut self) -> Option<T> {
         let note = self.notes.remove(&(self.desk, TypeId::of::<T>()))?;
         note.downcast().ok().map(|note| *note)
+    }
+
+    /// Says in `policy_metadata` of a repeat what it is not counted and charged by.
+    pub(super) fn note_passed(&mut self, policy: &dyn Policy) {
+        if self.repeat != Repeat::Answered {
+            return;
+        }
+        self.entries.push(PolicyEntry {
+            policy_type: policy.policy_type(),
+            kind: if policy.phase() == Phase::Payment { "payment" } else { "rate_limit" },
+            status: "skipped",
+            cost: None,
+            transaction: None,
+            reason_code: Some("REPEATED"),
+            reason: Some("The query was answered before.".to_owned()),
+            details: Map::new(),
+        });
     }
 
     /// Notes a refusal in `policy_metadata`.

@@ -24,6 +24,7 @@ mod policies;
 mod pools;
 mod rates;
 mod records;
+mod repeats;
 mod seal;
 mod tenants;
 mod upkeep;
@@ -55,6 +56,7 @@ pub use policies::Beside;
 pub use pools::PoolStatus;
 pub use rates::{Admission, RateCounters, Slot, Window};
 pub use records::{QueryRecord, Recorder};
+pub use repeats::{Claim, Ending, RepeatKey, Repeats};
 pub use seal::{BadKey, SecretBox};
 
 use crate::error::Error;
@@ -106,6 +108,8 @@ struct Inner {
     tasks: TaskTracker,
     /// One for each write that runs or waits.
     places: Arc<Semaphore>,
+    /// One for each that running queries make for themselves.
+    turns: Semaphore,
     records_lost: Arc<AtomicU64>,
     charges_lost: AtomicU64,
     /// A listing may have become due.
@@ -131,6 +135,7 @@ impl Store {
             feed: Feed::default(),
             tasks: TaskTracker::new(),
             places: Arc::new(Semaphore::new(write::PLACES)),
+            turns: Semaphore::new(write::TURNS),
             records_lost: Arc::default(),
             charges_lost: AtomicU64::default(),
             outbox: Notify::new(),
@@ -257,11 +262,17 @@ fn now() -> OffsetDateTime {
 
 /// Microseconds since 1970 on the database's clock, which all replicas share.
 async fn database_micros(txn: &impl ConnectionTrait) -> Result<i64, Error> {
-    let sql = match txn.get_database_backend() {
-        DbBackend::Postgres => "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS micros",
-        _ => "SELECT CAST(unixepoch('now', 'subsec') * 1000000 AS INTEGER) AS micros",
-    };
-    let row = txn.query_one_raw(Statement::from_string(txn.get_database_backend(), sql)).await?;
+    let backend = txn.get_database_backend();
+    let sql = format!("SELECT {} AS micros", clock(backend));
+    let row = txn.query_one_raw(Statement::from_string(backend, sql)).await?;
     let row = row.ok_or_else(|| Error::internal("the database has no clock"))?;
     Ok(row.try_get("", "micros")?)
+}
+
+/// The same inside a statement.
+fn clock(backend: DbBackend) -> &'static str {
+    match backend {
+        DbBackend::Postgres => "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint",
+        _ => "CAST(unixepoch('now', 'subsec') * 1000000 AS INTEGER)",
+    }
 }

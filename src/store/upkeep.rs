@@ -38,6 +38,7 @@ async fn sweep(store: &Store, holder: Uuid) -> Result<(), Error> {
     }
     store.forget_stale_rates(STALE).await?;
     store.forget_stale_leases(STALE).await?;
+    store.forget_stale_repeats().await?;
     forget_charges(store).await?;
     store.forget_marketplaces().await.map(|_| ())
 }

@@ -12,6 +12,8 @@ use crate::error::Error;
 
 /// Writes that run or wait for a connection at most. Beyond it they are refused at once.
 pub(super) const PLACES: usize = 256;
+/// Of these, writes that running queries make for themselves, at most. Beyond it they wait for their turn.
+pub(super) const TURNS: usize = 64;
 /// How often a write is repeated that lost a race.
 const REPEATS: usize = 3;
 
@@ -48,6 +50,15 @@ impl Store {
             // The task goes on: a transaction must not be dropped.
             Err(_) => Err(Error::StoreUnavailable("a write takes too long".into())),
         }
+    }
+
+    /// As [`Store::write`], for what every running query writes for itself: there may be more of them than
+    /// places, and none of them is to fail for that. Waits [`LIMIT`] at most for its turn.
+    pub(super) async fn write_in_turn<T: Send + 'static>(&self, work: impl Work<T>) -> Result<T, Error> {
+        let late = |_| Error::StoreUnavailable("too many writes wait".into());
+        let turn = timeout(LIMIT, self.inner.turns.acquire()).await.map_err(late)?;
+        let _turn = turn.map_err(Error::internal)?;
+        self.write(work).await
     }
 
     /// As [`Store::write`], for what plans and keys are made of: every replica drops what it cached

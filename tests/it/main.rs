@@ -35,6 +35,7 @@ mod pipeline;
 mod publishing;
 mod query;
 mod rate_limit;
+mod repeats;
 mod rest;
 mod satellite_tokens;
 mod schema;

@@ -30,7 +30,7 @@ use crate::{
         self, ChargeId, Cost, EndpointId, PolicyEntry, Transaction, Usage,
         schema::{self, TypeSpec},
     },
-    error::{Cause, Ended, Error, Refusal, Resource},
+    error::{Cause, Error, Refusal, Resource},
     store::{Decision, NewCharge, Store},
     upstream,
 };
@@ -119,10 +119,7 @@ impl Share {
     fn of(turn: &Turn, outcome: Outcome) -> Self {
         match outcome {
             Outcome::Completed => Self::All,
-            Outcome::Ended(Ended::ClientGone) if turn.delivered => Self::Delivered,
-            Outcome::Ended(Ended::DeadlineExceeded) if turn.delivered && turn.is_clients_deadline => {
-                Self::Delivered
-            }
+            _ if turn.has_answered(outcome) => Self::Delivered,
             _ => Self::Nothing,
         }
     }

@@ -177,17 +177,14 @@ impl Composite {
     async fn ask_group(&self, group: usize, turn: &mut Turn) -> Result<(), Error> {
         let mut last = None;
         for (i, child) in self.groups[group].iter().enumerate() {
-            let verdict = if turn.preview && child.passes_previews() {
-                Ok(())
-            } else {
-                ask((group, i), child, turn).await
-            };
+            let verdict =
+                if turn.passes(child.as_ref()) { Ok(()) } else { ask((group, i), child, turn).await };
             match (self.kind, verdict) {
                 (_, Err(error)) if !matches!(error, Error::Refused(_)) => return Err(error),
                 (Kind::AnyOf, Ok(())) | (Kind::Not, Err(_)) => return Ok(()),
                 (Kind::AllOf, Err(error)) => return Err(error),
                 (Kind::AnyOf, Err(error)) => last = Some(error),
-                (Kind::Not, Ok(())) if turn.preview && child.passes_previews() => return Ok(()),
+                (Kind::Not, Ok(())) if turn.passes(child.as_ref()) => return Ok(()),
                 (Kind::AllOf | Kind::Not, Ok(())) => {}
             }
         }
@@ -221,6 +218,10 @@ impl Policy for Composite {
     /// That of its last child: nothing is counted or paid for before every access policy has been asked.
     fn phase(&self) -> Phase {
         self.children().map(|child| child.phase()).max().unwrap_or(Phase::Access)
+    }
+
+    fn counts(&self) -> bool {
+        self.children().any(|child| child.counts())
     }
 
     /// Its children are skipped, one by one.

@@ -8,6 +8,8 @@ mod load;
 mod marketplace;
 mod outcomes;
 mod prices;
+mod repeats;
+mod stages;
 mod stalls;
 mod wire;
 

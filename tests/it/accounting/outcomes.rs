@@ -32,7 +32,7 @@ pub(super) fn per_token(delivery: &str) -> Value {
     json!({"pricing_mode": "per_token", "input_price": 0.1, "output_price": 1, "delivery": delivery})
 }
 
-fn slow(count: usize) -> Tokens {
+pub(super) fn slow(count: usize) -> Tokens {
     Tokens { count, every: Duration::from_millis(20), ..Tokens::default() }
 }
 

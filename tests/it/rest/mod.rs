@@ -9,6 +9,7 @@ mod edges;
 mod failures;
 mod grpc_web;
 mod large;
+mod policy_metadata;
 mod publishing;
 mod queries;
 mod streams;

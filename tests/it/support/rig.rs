@@ -75,6 +75,7 @@ pub fn call(slug: &str) -> Call {
         query: Query::parse(draft).unwrap(),
         preview: false,
         request_id: None,
+        correlation_id: None,
         timeout: None,
         trace: None,
     }
