@@ -13,6 +13,7 @@ mod m0005_marketplaces;
 mod m0006_listings;
 mod m0007_charges;
 mod m0009_repeats;
+mod m0010_token_limits;
 mod m0011_closed_charges;
 
 use sea_orm_migration::prelude::*;
@@ -34,6 +35,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0006_listings::Migration),
             Box::new(m0007_charges::Migration),
             Box::new(m0009_repeats::Migration),
+            Box::new(m0010_token_limits::Migration),
             Box::new(m0011_closed_charges::Migration),
         ]
     }

@@ -74,6 +74,8 @@ impl Catalog {
         let id = QueryId::new();
         let caller = Caller::new(tenant.clone(), &draft.email, vec![Scope::Query]);
         let mut turn = Turn::new(id, caller, Arc::new(draft.query), false, TraceContext::root(id.0));
+        // As if nothing were found: what a search would put before the question is not foreseen.
+        turn.prompt_bytes = Some(0);
         let verdicts = self.policies.build(&policies)?.foresee(&mut turn).await?;
         let verdicts: Vec<Decided> = verdicts.into_iter().map(Decided::from).collect();
         let together = verdicts.iter().map(|decided| decided.decision).max();

@@ -66,6 +66,11 @@ pub trait Model: Send + Sync {
     /// Whether a query could ask it now. Makes no paid call.
     async fn health(&self) -> Health;
 
+    /// Bytes that it puts before every question by itself.
+    fn prompt_bytes(&self) -> usize {
+        0
+    }
+
     /// What it is.
     fn about(&self) -> About<'_> {
         About::default()

@@ -207,6 +207,7 @@ impl Pipeline {
         turn: &mut Turn,
         sink: &mut EventSink,
     ) -> Result<QueryEvent, Error> {
+        turn.prompt_bytes = plan.prompt_bytes(self.config.context_bytes);
         // Policies make the filters, before any of them is entered.
         let draft = catch_unwind(AssertUnwindSafe(|| answer::Draft::new(plan, turn)));
         let mut draft = draft.map_err(|_| Error::internal("making the answer's filters panicked"))?;

@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use moka::future::Cache;
 
-use super::Call;
+use super::{Call, prompt};
 use crate::{
     dataset::{Dataset, Datasets},
     domain::{EndpointId, TenantId},
@@ -55,6 +55,14 @@ pub struct Registries {
 /// A plan is filed under the revision at which its load began: one that raced with a change is never
 /// found afterwards.
 type Key = (TenantId, String, i64);
+
+impl Plan {
+    /// Bytes that may be put before a question for the model; `None` when no model is asked.
+    pub(super) fn prompt_bytes(&self, context: usize) -> Option<usize> {
+        let context = self.dataset.as_ref().map_or(0, |_| context.max(prompt::HEADING.len()));
+        Some(context.saturating_add(self.model.as_ref()?.prompt_bytes()))
+    }
+}
 
 impl Plans {
     /// Plans of the endpoints in the database.

@@ -8,7 +8,7 @@ use crate::{
     policy::Turn,
 };
 
-const HEADING: &str = "Use the following context to answer:";
+pub(super) const HEADING: &str = "Use the following context to answer:";
 
 /// The conversation, with the references, if there are any, in one system message in front.
 pub(super) fn chat_request(turn: &Turn, references: Option<Arc<References>>, budget: usize) -> ChatRequest {

@@ -17,6 +17,8 @@ mod prompt_filter;
 mod rate_limit;
 mod registry;
 mod set;
+mod share;
+mod token_limit;
 mod turn;
 
 use async_trait::async_trait;

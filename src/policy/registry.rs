@@ -14,13 +14,17 @@ use super::{
     composite::{self, Composite, Kind},
     pii_filter, prompt_filter,
     rate_limit::{self, RateLimit},
+    token_limit::{self, TokenLimit},
 };
 use crate::{
     domain::{self, PolicyId, schema, schema::TypeSpec},
     error::{Cause, Error, Resource},
-    store::{RateCounters, Store},
+    store::{RateCounters, Store, TokenCounters},
     upstream,
 };
+
+/// Beyond the time of its answer, a query takes this long at most: its hooks before and after.
+const HOOKS: Duration = Duration::from_secs(120);
 
 /// Makes one instance from all policies of its type on an endpoint.
 type Build = fn(&Policies, &[domain::Policy]) -> Result<Arc<dyn Policy>, Cause>;
@@ -29,13 +33,13 @@ type Build = fn(&Policies, &[domain::Policy]) -> Result<Arc<dyn Policy>, Cause>;
 #[derive(Clone)]
 pub struct Policies {
     types: Arc<[(Arc<TypeSpec>, Build)]>,
-    tools: Tools,
+    tools: Arc<Tools>,
 }
 
 /// What instances are made with.
-#[derive(Clone)]
 struct Tools {
     rate_counters: RateCounters,
+    token_counters: TokenCounters,
     till: Till,
 }
 
@@ -52,6 +56,9 @@ fn types() -> Vec<(TypeSpec, Build)> {
         (prompt_filter::spec(), |_, stored| Ok(Arc::new(prompt_filter::filter(configs(stored)?)?))),
         (rate_limit::spec(), |policies, stored| {
             Ok(Arc::new(RateLimit::new(numbered(stored)?, policies.tools.rate_counters.clone())?))
+        }),
+        (token_limit::spec(), |policies, stored| {
+            Ok(Arc::new(TokenLimit::new(numbered(stored)?, policies.tools.token_counters.clone())?))
         }),
     ]
 }
@@ -87,13 +94,18 @@ impl Policies {
         let mut all: Vec<_> = types().into_iter().map(|(spec, build)| (Arc::new(spec), build)).collect();
         all.extend(composites(&all));
         all.sort_by_key(|(spec, _)| spec.name());
-        let till = Till::new(store, config, longest)?;
-        Ok(Self { types: all.into(), tools: Tools { rate_counters: RateCounters::start(store), till } })
+        let longest = longest + HOOKS;
+        let tools = Tools {
+            rate_counters: RateCounters::start(store),
+            token_counters: TokenCounters::start(store, longest),
+            till: Till::new(store, config, longest)?,
+        };
+        Ok(Self { types: all.into(), tools: Arc::new(tools) })
     }
 
     /// Settles the charges that crashes and silent accounting services have left, until `until`.
     pub async fn recover_charges(self, until: CancellationToken) {
-        self.tools.till.recover(until).await;
+        self.tools.till.clone().recover(until).await;
     }
 
     /// The types, by name.

@@ -39,6 +39,9 @@ pub struct Turn {
     pub characters_delivered: usize,
     /// Whether the deadline, if there is one, is the client's and not ours.
     pub is_clients_deadline: bool,
+    /// Bytes that may be put before the question for the model: references, the owner's own prompt. `None` when
+    /// no model is asked.
+    pub prompt_bytes: Option<usize>,
     /// What the query costs; set by payment policies.
     pub cost: Option<Cost>,
     /// What policies have to say in `policy_metadata`.
@@ -99,6 +102,7 @@ impl Turn {
             text_delivered: false,
             characters_delivered: 0,
             is_clients_deadline: false,
+            prompt_bytes: None,
             cost: None,
             entries: Vec::new(),
             entered: Vec::new(),

@@ -27,6 +27,7 @@ mod records;
 mod repeats;
 mod seal;
 mod tenants;
+mod tokens;
 mod upkeep;
 mod watchdog;
 mod write;
@@ -58,6 +59,7 @@ pub use rates::{Admission, RateCounters, Slot, Window};
 pub use records::{QueryRecord, Recorder};
 pub use repeats::{Claim, Ending, RepeatKey, Repeats};
 pub use seal::{BadKey, SecretBox};
+pub use tokens::{Allowance, Amount, Cap, Frame, Grant, Hold, Period, Shortage, TokenCounters, Unit};
 
 use crate::error::Error;
 

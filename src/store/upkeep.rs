@@ -37,6 +37,7 @@ async fn sweep(store: &Store, holder: Uuid) -> Result<(), Error> {
         return Ok(());
     }
     store.forget_stale_rates(STALE).await?;
+    store.sweep_tokens().await?;
     store.forget_stale_leases(STALE).await?;
     store.forget_stale_repeats().await?;
     forget_charges(store).await?;

@@ -20,7 +20,7 @@
 //! ```text
 //! upstream    OpenAI's chat completions, scripted: the model's name says how many tokens, how fast
 //! echo        a bare tonic service with messages of the same size
-//! inprocess   our server around a model that is a list in memory, without policies
+//! inprocess   our server around a model that is a list in memory, with policies where a group says so
 //! hub         a SyftHub, as far as tokens go: its key, and a /verify that knows everybody
 //! flood       an attacker on raw sockets
 //! ```

@@ -44,4 +44,5 @@ mod store;
 mod support;
 mod tenants;
 mod tls;
+mod token_limit;
 mod traces;

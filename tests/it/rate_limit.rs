@@ -1,5 +1,7 @@
 //! Rate limits hold: exactly N in any window, over replicas, restarts and races.
 
+mod model;
+
 use std::{sync::Arc, time::Duration};
 
 use sea_orm::{ConnectionTrait, DatabaseConnection};

@@ -114,6 +114,10 @@ impl Model for OpenAi {
         Ok(streamed(response, clocks, answer).boxed())
     }
 
+    fn prompt_bytes(&self) -> usize {
+        self.config.system_prompt.len()
+    }
+
     fn about(&self) -> About<'_> {
         About { provider: NAME, model: &self.config.model }
     }

@@ -23,8 +23,9 @@ use tokio_util::sync::CancellationToken;
 
 pub use config::leaves_account_out;
 pub(super) use config::{Config, conflicts};
+pub(super) use money::{Price, decimal_of};
 
-use super::{Outcome, Phase, Policy, Turn};
+use super::{Outcome, Phase, Policy, Turn, share::Share};
 use crate::{
     domain::{
         self, ChargeId, Cost, EndpointId, PolicyEntry, Transaction, Usage,
@@ -35,7 +36,6 @@ use crate::{
     upstream,
 };
 use config::Tariff;
-use money::Price;
 use service::{Reason, Service};
 use till::{Clock, Reserved, Unpaid};
 
@@ -49,9 +49,6 @@ pub(super) const DESCRIPTION: &str = "Charges for answers, by call or by token, 
     service. Callers pay with a transaction token. Refused and failed queries cost nothing.";
 const SECRETS: &[&str] = &["accounting_email", "accounting_password"];
 const PUBLIC: &[&str] = &["price", "pricing_mode", "input_price", "output_price", "currency"];
-
-/// Beyond the time of its answer, a query takes this long at most: its hooks before and after.
-const HOOKS: Duration = Duration::from_secs(120);
 
 /// What charges. Clones share it.
 #[derive(Clone)]
@@ -92,36 +89,16 @@ struct Due {
     decision: Option<Decision>,
 }
 
-/// How much of a query is charged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Share {
-    Nothing,
-    /// The full price of a call, and the tokens whose text was handed over.
-    Delivered,
-    All,
-}
-
 impl Till {
-    /// Queries take `longest` at most to answer.
+    /// Queries take `longest` at most, with their hooks.
     pub(super) fn new(store: &Store, config: &upstream::Config, longest: Duration) -> Result<Self, Cause> {
         let service = Service::new(config, till::CALL)?;
-        Ok(Self(Arc::new(till::Till::new(store.clone(), service, longest + HOOKS))))
+        Ok(Self(Arc::new(till::Till::new(store.clone(), service, longest))))
     }
 
     /// Settles what crashes and silent services have left, until `until`.
     pub(super) async fn recover(self, until: CancellationToken) {
         recovery::run(&self.0, until).await;
-    }
-}
-
-impl Share {
-    /// Who goes away has had what was delivered; whatever else ends a query is no fault of the caller's.
-    fn of(turn: &Turn, outcome: Outcome) -> Self {
-        match outcome {
-            Outcome::Completed => Self::All,
-            _ if turn.has_answered(outcome) => Self::Delivered,
-            _ => Self::Nothing,
-        }
     }
 }
 
@@ -221,11 +198,13 @@ impl Accounting {
 
     /// Reserves and takes what the answer turned out to cost.
     async fn pay(&self, clock: Clock, turn: &mut Turn, bill: &Bill, share: Share) -> Result<(), Error> {
+        if share == Share::Nothing {
+            return Ok(());
+        }
+        // Limits count what the model has written; the caller owes what it was handed.
         let tokens = match share {
-            Share::Nothing => return Ok(()),
-            Share::Delivered if !turn.text_delivered => Usage::default(),
-            Share::Delivered => turn.usage_delivered(),
-            Share::All => turn.usage,
+            Share::Delivered if turn.text_delivered => turn.usage_delivered(),
+            share => share.tokens(turn),
         };
         let cost = self.cost(bill, tokens);
         if cost.nano_units == 0 {

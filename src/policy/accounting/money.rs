@@ -16,7 +16,7 @@ const MAX_UNITS: i128 = 1_000_000_000;
 
 /// A price in 10⁻¹⁸ of the currency's unit. Never negative.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub(super) struct Price(i128);
+pub(in crate::policy) struct Price(i128);
 
 impl Price {
     /// Reads a decimal number, as JSON writes it.
@@ -39,6 +39,15 @@ impl Price {
         (value.0 <= MAX_UNITS * 10_i128.pow(FINE as u32)).then_some(value)
     }
 
+    /// In 10⁻¹⁸ of the unit.
+    pub(in crate::policy) fn fine(self) -> i128 {
+        self.0
+    }
+
+    pub(in crate::policy) fn of_fine(fine: i128) -> Self {
+        Self(fine)
+    }
+
     pub(super) fn is_zero(self) -> bool {
         self.0 == 0
     }
@@ -58,6 +67,13 @@ impl Price {
         let (whole, rest) = (self.0 / step, self.0 % step);
         i64::try_from(whole + i128::from(rest >= step / 2)).unwrap_or(i64::MAX)
     }
+}
+
+/// Every digit of it, in units: `0.000000000001`. Never negative.
+pub(in crate::policy) fn decimal_of(price: Price) -> String {
+    let step = 10_i128.pow(FINE as u32);
+    let text = format!("{}.{:018}", price.0 / step, price.0 % step);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// An amount in units, as JSON writes numbers: `12.5`.

@@ -6,6 +6,7 @@ mod fairness;
 mod growth;
 mod open;
 mod paced;
+mod policies;
 mod ratio;
 mod rest;
 mod satellite;
@@ -34,12 +35,20 @@ macro_rules! group {
 }
 
 /// All of them, in the order in which they run.
-pub const GROUPS: [Group; 17] = [
+pub const GROUPS: [Group; 19] = [
     group!("unary", unary::run, "unary_added_p50_ms", "unary_added_p99_ms"),
     group!("query_cpu", cpu::per_query, "cpu_us_per_query"),
     group!("limited_cpu", cpu::per_limited_query, "cpu_us_per_query_limited"),
     group!("chunk_cpu", cpu::per_chunk, "cpu_us_per_chunk"),
     group!("ratio", ratio::run, "unary_ratio", "stream_ratio"),
+    group!(
+        "policies",
+        policies::on_sqlite,
+        "rate_limited_ratio_sqlite",
+        "policies_100_us",
+        "filter_stream_ratio"
+    ),
+    group!("policies_postgres", policies::on_postgres, "rate_limited_ratio_postgres"),
     group!(
         "paced",
         paced::grpc,

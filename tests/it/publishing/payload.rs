@@ -28,6 +28,11 @@ async fn what_is_published_is_of_the_hubs_form_and_names_nobody() {
         )
         .await;
     owner.policy("law", "rate_limit", json!({"limit": "3/m", "applied_to": ["canary@people.example"]})).await;
+    let tokens = json!({
+        "period": "day", "output_tokens": 1000, "cost": "1.5", "input_price": "0.1", "output_price": "0.3",
+        "applied_to": ["canary@people.example"],
+    });
+    owner.policy("law", "token_limit", tokens).await;
     owner.policy("law", "prompt_filter", json!({"patterns": ["canary@.*"], "words": ["x@canary"]})).await;
     let within = json!([
         {"policy_type": "access", "configuration": {"allowed_users": ["canary@people.example"]}},
