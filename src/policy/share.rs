@@ -25,7 +25,7 @@ impl Share {
     /// The tokens that are charged.
     pub(super) fn tokens(self, turn: &Turn) -> Usage {
         match self {
-            Self::Delivered if turn.text_delivered => turn.usage,
+            Self::Delivered if turn.text_delivered => turn.usage_delivered(),
             Self::All => turn.usage,
             Self::Nothing | Self::Delivered => Usage::default(),
         }

@@ -4,11 +4,11 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use sea_orm::{ConnectionTrait, DbBackend, QueryResult, Statement, Value};
+use sea_orm::{ConnectionTrait, QueryResult, Statement, Value};
 use tokio::{task::JoinHandle, time::sleep};
 use uuid::Uuid;
 
-use super::{Store, now, seal::Owner};
+use super::{Store, clock, now, seal::Owner};
 use crate::{
     domain::{ChargeId, EndpointId, PolicyId, QueryId, TenantId},
     error::Error,
@@ -86,7 +86,7 @@ impl Store {
             "INSERT INTO charges (id, tenant_id, endpoint_id, policy_id, query_id, caller, nano_units, currency, \
              account, state, decision, attempts, due_at, created_at) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'open', $10, 0, {} + $11, $12)",
-            self.clock()
+            clock(self.backend())
         );
         let decision = new.decision.map_or("", Decision::name);
         let values: [Value; 12] = [
@@ -130,7 +130,7 @@ impl Store {
     ) -> Result<bool, Error> {
         let sql = format!(
             "UPDATE charges SET decision = $2, due_at = {} + $3 WHERE id = $1 AND state = 'open' AND decision = ''",
-            self.clock()
+            clock(self.backend())
         );
         self.alter(self.statement(&sql, [id.0.into(), decision.name().into(), micros(again).into()])).await
     }
@@ -161,7 +161,7 @@ impl Store {
         let sql = format!(
             "UPDATE charges SET decision = 'cancel', due_at = {} + $2 WHERE id = $1 AND state = 'open' \
              AND decision IN ('', 'confirm') AND attempts < {CLAIMED}",
-            self.clock()
+            clock(self.backend())
         );
         self.alter(self.statement(&sql, [id.0.into(), micros(again).into()])).await
     }
@@ -175,7 +175,7 @@ impl Store {
         let sql = format!(
             "UPDATE charges SET attempts = CASE WHEN attempts < {CLAIMED} THEN {CLAIMED} ELSE attempts END, \
              due_at = {} + $2 WHERE id = $1 AND state = 'open' AND decision = 'confirm'",
-            self.clock()
+            clock(self.backend())
         );
         self.alter(self.statement(&sql, [id.0.into(), micros(again).into()])).await
     }
@@ -223,7 +223,7 @@ impl Store {
     pub async fn postpone_charge(&self, id: ChargeId, after: Duration) -> Result<(), Error> {
         let sql = format!(
             "UPDATE charges SET attempts = attempts + 1, due_at = {} + $2 WHERE id = $1 AND state = 'open'",
-            self.clock()
+            clock(self.backend())
         );
         self.alter(self.statement(&sql, [id.0.into(), micros(after).into()])).await?;
         Ok(())
@@ -234,7 +234,7 @@ impl Store {
     /// # Errors
     /// `StoreUnavailable`.
     pub async fn due_charges(&self, limit: u64) -> Result<Vec<OpenCharge>, Error> {
-        let clock = self.clock();
+        let clock = clock(self.backend());
         let sql = format!(
             "SELECT id, tenant_id, policy_id, account, decision, transaction_id, attempts, created_at \
              FROM charges WHERE due_at <= {clock} ORDER BY due_at, id LIMIT {limit}"
@@ -243,18 +243,11 @@ impl Store {
         rows.iter().map(|row| self.open_charge(row)).collect()
     }
 
-    /// Microseconds since 1970 on the database's clock, inside a statement.
-    fn clock(&self) -> &'static str {
-        match self.backend() {
-            DbBackend::Postgres => "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint",
-            _ => "CAST(unixepoch('now', 'subsec') * 1000000 AS INTEGER)",
-        }
-    }
-
     /// Whether a row was there to be changed.
     async fn alter(&self, statement: Statement) -> Result<bool, Error> {
-        let altered = self
-            .write(move |txn| Box::pin(async move { Ok(txn.execute_raw(statement).await?.rows_affected()) }));
+        let altered = self.write_in_turn(move |txn| {
+            Box::pin(async move { Ok(txn.execute_raw(statement).await?.rows_affected()) })
+        });
         Ok(altered.await? > 0)
     }
 

@@ -201,12 +201,7 @@ impl Accounting {
         if share == Share::Nothing {
             return Ok(());
         }
-        // Limits count what the model has written; the caller owes what it was handed.
-        let tokens = match share {
-            Share::Delivered if turn.text_delivered => turn.usage_delivered(),
-            share => share.tokens(turn),
-        };
-        let cost = self.cost(bill, tokens);
+        let cost = self.cost(bill, share.tokens(turn));
         if cost.nano_units == 0 {
             note(turn, "free", cost, None);
             return Ok(());

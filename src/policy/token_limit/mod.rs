@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 pub(super) use config::Config;
 
-use super::{Foresight, Outcome, Phase, Policy, Turn, share::Share};
+use super::{Foresight, Outcome, Phase, Policy, Repeat, Turn, share::Share};
 use crate::{
     domain::{PolicyId, schema::TypeSpec},
     error::{Cause, Error, Refusal},
@@ -109,7 +109,7 @@ impl Policy for TokenLimit {
         let is_refused = *outcome == Outcome::Refused && !turn.admitted();
         let tokens = Share::of(turn, *outcome).tokens(turn);
         let mut used = Amount {
-            requests: i64::from(!is_refused),
+            requests: if is_refused { 0 } else { bound.requests },
             input_tokens: tokens.prompt_tokens.max(0),
             output_tokens: tokens.completion_tokens.max(0),
         };
@@ -125,15 +125,17 @@ impl Policy for TokenLimit {
 
 /// What a query uses at most. No token is shorter than a byte.
 fn bound(turn: &Turn) -> Amount {
+    // One that has come to nothing before is counted already.
+    let requests = i64::from(turn.repeat != Repeat::Counted);
     let Some(prompt) = turn.prompt_bytes else {
-        return Amount { requests: 1, ..Amount::default() };
+        return Amount { requests, ..Amount::default() };
     };
     let messages = turn.query.messages();
     let question = messages.iter().map(|message| message.content.len() + MESSAGE).sum::<usize>();
     // The service's own message and the model's are two more.
     let input = question.saturating_add(prompt).saturating_add(TEMPLATE + 2 * MESSAGE);
     Amount {
-        requests: 1,
+        requests,
         input_tokens: i64::try_from(input).unwrap_or(i64::MAX),
         output_tokens: turn.query.chat().max_tokens.into(),
     }

@@ -245,17 +245,19 @@ on_both! {
     }
 
     async fn a_failed_query_is_counted_once_and_tried_again(database: Database) {
-        let model = Answers { failures: AtomicUsize::new(3), ..Answers::default() };
-        let (space, bob) = (Replicas::start(&database, model, &limited(2)).await, Asker::new());
-        let query = || bob.correlated("what?", "c1");
-        // As SyftHub does: once, and twice again.
-        for replica in [0, 1, 0] {
-            let failed = space.ask(replica, query()).await.unwrap_err();
-            assert!(matches!(failed, Error::Upstream { .. }), "{failed:?}");
+        for policy in [limited(2)[0].clone(), ("token_limit", json!({"period": "hour", "requests": 2}))] {
+            let model = Answers { failures: AtomicUsize::new(3), ..Answers::default() };
+            let (space, bob) = (Replicas::start(&database, model, &[policy]).await, Asker::new());
+            let query = || bob.correlated("what?", "c1");
+            // As SyftHub does: once, and twice again.
+            for replica in [0, 1, 0] {
+                let failed = space.ask(replica, query()).await.unwrap_err();
+                assert!(matches!(failed, Error::Upstream { .. }), "{failed:?}");
+            }
+            // Counted once until now. This is the second.
+            space.ask(0, query()).await.unwrap();
+            assert!(matches!(space.ask(0, bob.asks("what?")).await, Err(Error::Refused(_))));
         }
-        // Counted once until now. This is the second.
-        space.ask(0, query()).await.unwrap();
-        assert!(matches!(space.ask(0, bob.asks("what?")).await, Err(Error::Refused(_))));
     }
 
     async fn a_refused_query_leaves_nothing(database: Database) {
