@@ -244,7 +244,12 @@ async fn was_charged(txn: &DatabaseTransaction, key: &RepeatKey, query: Uuid) ->
         clock(backend)
     );
     let values: [Value; 2] = [key.tenant.0.into(), query.into()];
-    txn.execute_raw(Statement::from_sql_and_values(backend, cancel, values.clone())).await?;
+    // What counts as paid for can no longer be taken back.
+    let claim = "UPDATE charges SET attempts = 2 WHERE tenant_id = $1 AND query_id = $2 AND state = 'open' \
+                 AND decision = 'confirm' AND attempts < 2";
+    for sql in [cancel.as_str(), claim] {
+        txn.execute_raw(Statement::from_sql_and_values(backend, sql, values.clone())).await?;
+    }
     let charged = "SELECT 1 FROM charges WHERE tenant_id = $1 AND query_id = $2 AND decision = 'confirm'";
     Ok(txn.query_one_raw(Statement::from_sql_and_values(backend, charged, values)).await?.is_some())
 }
