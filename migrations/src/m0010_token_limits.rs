@@ -67,6 +67,7 @@ fn token_holds() -> TableCreateStatement {
         .col(text("key"))
         .col(integer("ends_at"))
         .col(integer("grain"))
+        .col(integer("requests"))
         .col(integer("input_tokens"))
         .col(integer("output_tokens"))
         .col(integer("due_at"))

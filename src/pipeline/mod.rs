@@ -85,7 +85,8 @@ pub struct Call {
 /// A query that has begun, with its place among those that may run at once.
 struct Running {
     id: QueryId,
-    call: Call,
+    // Boxed: a task keeps its arguments and what it takes from them, each in its place.
+    call: Box<Call>,
     cx: CallContext,
     place: Place,
 }
@@ -145,7 +146,7 @@ impl Pipeline {
         let id = QueryId::new();
         let keeps_text = self.recorder.keeps_text();
         let (sink, stream) = stream::channel(id, self.config.buffered_events, keeps_text, client);
-        let running = Running { id, call, cx, place };
+        let running = Running { id, call: Box::new(call), cx, place };
         let pipeline = self.clone();
         self.metrics.running_queries.inc();
         let driven = async move { pipeline.drive(running, sink).await };

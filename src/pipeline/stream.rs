@@ -57,18 +57,19 @@ pub(super) struct EventSink {
     kept: Option<Kept>,
 }
 
-/// What is noted of an event.
-struct Sent {
-    characters: usize,
-    /// The beginning of its text.
-    head: String,
-}
-
 /// The beginning of a text that comes in pieces.
 struct Kept {
     text: String,
     /// Characters that it may still take.
     room: usize,
+}
+
+/// What an event of text adds.
+#[derive(Default)]
+struct Noted {
+    characters: usize,
+    /// What there is room for.
+    kept: String,
 }
 
 /// The events of one query: References, Delta…, then `Completed` or one failure. Dropping it cancels
@@ -92,7 +93,6 @@ pub(super) fn channel(
     let (events, inbox) = mpsc::channel(capacity.max(1));
     let (last, last_inbox) = oneshot::channel();
     let folds = Arc::new(AtomicBool::new(false));
-    let kept = keeps_text.then(|| Kept { text: String::new(), room: RecordedText::MAX_CHARS });
     let handed = Arc::new(Handed::default());
     let sink = EventSink {
         events,
@@ -102,7 +102,7 @@ pub(super) fn channel(
         characters: 0,
         first_event: None,
         first_token: None,
-        kept,
+        kept: keeps_text.then(|| Kept { text: String::new(), room: RecordedText::MAX_CHARS }),
     };
     let _cancel = client.drop_guard();
     (
@@ -130,25 +130,22 @@ impl EventSink {
         None
     }
 
-    /// What is to be noted of an event once it is sent: of its text, what there is room for.
-    fn noted(&self, event: &QueryEvent) -> Sent {
+    /// What is to be noted of an event once it is sent.
+    fn noted(&self, event: &QueryEvent) -> Noted {
+        let QueryEvent::Delta(text) = event else { return Noted::default() };
         let room = self.kept.as_ref().map_or(0, |kept| kept.room);
-        let head = match event {
-            QueryEvent::Delta(text) => RecordedText::head(text, room).to_owned(),
-            _ => String::new(),
-        };
-        Sent { characters: characters(event), head }
+        Noted { characters: text.chars().count(), kept: RecordedText::head(text, room).to_owned() }
     }
 
-    fn note_sent(&mut self, sent: Sent) {
+    fn note_sent(&mut self, sent: Noted) {
         self.characters += sent.characters;
         self.first_event.get_or_insert_with(Instant::now);
         if sent.characters > 0 {
             self.first_token.get_or_insert_with(Instant::now);
         }
         if let Some(kept) = &mut self.kept {
-            kept.room -= sent.head.chars().count();
-            kept.text.push_str(&sent.head);
+            kept.room -= sent.kept.chars().count();
+            kept.text.push_str(&sent.kept);
         }
     }
 
@@ -176,13 +173,9 @@ impl EventSink {
     /// The text that the client was handed, as far as it is kept: nothing of an answer that was to be handed over
     /// whole, and is not whole.
     pub(super) fn told(&self, whole: bool) -> Option<String> {
-        let kept = self.kept.as_ref().filter(|_| whole || !self.folds.load(Ordering::Relaxed))?;
-        // Of one who has gone, what waited was not handed over.
-        let handed = match !whole && self.events.is_closed() {
-            true => self.handed.characters.load(Ordering::Relaxed),
-            false => self.characters,
-        };
-        (handed > 0).then(|| RecordedText::head(&kept.text, handed).to_owned())
+        let handed = whole || !self.folds.load(Ordering::Relaxed);
+        let text = self.kept.as_ref().filter(|_| handed && self.first_token.is_some());
+        text.map(|kept| kept.text.clone())
     }
 
     pub(super) fn first_event(&self) -> Option<Instant> {
@@ -275,14 +268,6 @@ impl Stream for QueryStream {
         let last = ready!(Pin::new(last).poll(cx));
         self.last = None;
         Poll::Ready(Some(last.unwrap_or_else(|_| Err(vanished()))))
-    }
-}
-
-/// Of text.
-fn characters(event: &QueryEvent) -> usize {
-    match event {
-        QueryEvent::Delta(text) => text.chars().count(),
-        QueryEvent::References(_) | QueryEvent::Completed(_) => 0,
     }
 }
 

@@ -131,7 +131,7 @@ impl PolicySet {
 
     /// Whether this query's text is kept back until the answer has been settled.
     pub fn withholds_answer(&self, turn: &Turn) -> bool {
-        let is_asked = |policy: &&Arc<dyn Policy>| !(turn.preview && policy.passes_previews());
+        let is_asked = |policy: &&Arc<dyn Policy>| !turn.passes(policy.as_ref());
         self.policies.iter().filter(is_asked).any(|policy| policy.withholds_answer(turn))
     }
 }

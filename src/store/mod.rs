@@ -115,9 +115,9 @@ struct Inner {
     /// One for each that running queries make for themselves.
     turns: Semaphore,
     records_lost: Arc<AtomicU64>,
+    charges_lost: AtomicU64,
     /// One for each sum over records that is being made.
     summaries: Semaphore,
-    charges_lost: AtomicU64,
     /// A listing may have become due.
     outbox: Notify,
     /// Ends the writers that serve a queue, once their queues are empty.
@@ -143,8 +143,8 @@ impl Store {
             places: Arc::new(Semaphore::new(write::PLACES)),
             turns: Semaphore::new(write::TURNS),
             records_lost: Arc::default(),
-            summaries: Semaphore::new(usage::SUMMARIES),
             charges_lost: AtomicU64::default(),
+            summaries: Semaphore::new(usage::SUMMARIES),
             outbox: Notify::new(),
             closing: CancellationToken::new(),
             config,

@@ -27,8 +27,6 @@ const TERM: Duration = Duration::from_secs(15);
 const KNOWN: Duration = Duration::from_secs(24 * 3600);
 /// How often an ended query may come again at no cost.
 const MAX_REPEATS: i64 = 2;
-/// Rows deleted together.
-const SWEEP: u64 = 10_000;
 
 /// What makes two queries the same.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -170,31 +168,26 @@ impl Repeats {
 }
 
 impl Store {
-    /// Deletes what is left of queries that would be new if they came again.
+    /// Deletes what is left of queries that would be new if they came again, `limit` rows at most. Says how many.
     ///
     /// # Errors
     /// `StoreUnavailable`.
-    pub async fn forget_stale_repeats(&self) -> Result<(), Error> {
+    pub async fn forget_stale_repeats(&self, limit: u64) -> Result<u64, Error> {
         let backend = self.backend();
         let sql = format!(
             "DELETE FROM repeats WHERE (tenant_id, key) IN (SELECT tenant_id, key FROM repeats \
-             WHERE until < $1 AND (state <> 'running' OR until < $2) LIMIT {SWEEP})"
+             WHERE until < $1 AND (state <> 'running' OR until < $2) LIMIT {limit})"
         );
-        loop {
-            let sql = sql.clone();
-            let deleted = self.write(move |txn| {
-                Box::pin(async move {
-                    let now = database_micros(txn).await?;
-                    // Who takes over a dead query must find whether it was paid for.
-                    let values = [now.into(), (now - micros(KNOWN)).into()];
-                    let statement = Statement::from_sql_and_values(backend, sql, values);
-                    Ok(txn.execute_raw(statement).await?.rows_affected())
-                })
-            });
-            if deleted.await? < SWEEP {
-                return Ok(());
-            }
-        }
+        let deleted = self.write(move |txn| {
+            Box::pin(async move {
+                let now = database_micros(txn).await?;
+                // Who takes over a dead query must find whether it was paid for.
+                let values = [now.into(), (now - micros(KNOWN)).into()];
+                let statement = Statement::from_sql_and_values(backend, sql, values);
+                Ok(txn.execute_raw(statement).await?.rows_affected())
+            })
+        });
+        deleted.await
     }
 }
 
@@ -251,7 +244,12 @@ async fn was_charged(txn: &DatabaseTransaction, key: &RepeatKey, query: Uuid) ->
         clock(backend)
     );
     let values: [Value; 2] = [key.tenant.0.into(), query.into()];
-    txn.execute_raw(Statement::from_sql_and_values(backend, cancel, values.clone())).await?;
+    // What counts as paid for can no longer be taken back.
+    let claim = "UPDATE charges SET attempts = 2 WHERE tenant_id = $1 AND query_id = $2 AND state = 'open' \
+                 AND decision = 'confirm' AND attempts < 2";
+    for sql in [cancel.as_str(), claim] {
+        txn.execute_raw(Statement::from_sql_and_values(backend, sql, values.clone())).await?;
+    }
     let charged = "SELECT 1 FROM charges WHERE tenant_id = $1 AND query_id = $2 AND decision = 'confirm'";
     Ok(txn.query_one_raw(Statement::from_sql_and_values(backend, charged, values)).await?.is_some())
 }

@@ -14,11 +14,10 @@ const TERM: Duration = Duration::from_secs(180);
 /// Older than any window: such a counter says nothing any more.
 const STALE: Duration = Duration::from_secs(2 * 3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
-/// Charges or records that are deleted in one transaction.
+/// Rows that one transaction deletes at most: others wait for it.
 const BATCH: u64 = 1_000;
-/// Transactions of one sweep that delete charges, and that delete records. What is left is for the next one.
-const CHARGE_BATCHES: usize = 20;
-const RECORD_BATCHES: usize = 100;
+/// Transactions of one sweep that delete rows of one table: what is left waits for the next one.
+const BATCHES: u32 = 100;
 
 /// Sweeps while this replica holds the lease, until `shutdown`, and gives the lease up then.
 pub(super) async fn run(store: &Store, records: &RecordsConfig, shutdown: CancellationToken) {
@@ -46,30 +45,40 @@ async fn sweep(
     store.forget_stale_rates(STALE).await?;
     store.sweep_tokens().await?;
     store.forget_stale_leases(STALE).await?;
-    store.forget_stale_repeats().await?;
-    forget_charges(store).await?;
+    in_batches(shutdown, || store.forget_stale_repeats(BATCH)).await?;
+    if let Some(age) = kept(store.inner.config.charges_kept_days) {
+        in_batches(shutdown, || store.forget_charges(age, BATCH)).await?;
+    }
     store.forget_marketplaces().await?;
     store.forget_old_records(records, shutdown).await.map(|_| ())
 }
 
-/// What is left is for the next sweep.
-async fn forget_charges(store: &Store) -> Result<(), Error> {
-    let Some(age) = store.charges_kept() else { return Ok(()) };
-    for _ in 0..CHARGE_BATCHES {
-        if store.forget_charges(age, BATCH).await? < BATCH {
+/// How long that is; `None` for ever.
+fn kept(days: u32) -> Option<Duration> {
+    (days > 0).then(|| DAY * days)
+}
+
+/// Deletes a batch at a time, until nothing is left or `shutdown`. Says how many there were; after many batches
+/// some may be left.
+async fn in_batches<F: Future<Output = Result<u64, Error>>>(
+    shutdown: &CancellationToken,
+    forget: impl Fn() -> F,
+) -> Result<u64, Error> {
+    let mut forgotten = 0;
+    for _ in 0..BATCHES {
+        if shutdown.is_cancelled() {
+            break;
+        }
+        let batch = forget().await?;
+        forgotten += batch;
+        if batch < BATCH {
             break;
         }
     }
-    Ok(())
+    Ok(forgotten)
 }
 
 impl Store {
-    /// How long closed charges are kept; `None` for ever.
-    fn charges_kept(&self) -> Option<Duration> {
-        let days = self.inner.config.charges_kept_days;
-        (days > 0).then(|| Duration::from_secs(24 * 3600) * days)
-    }
-
     /// Deletes the counters of callers who have not asked for `age`.
     ///
     /// # Errors
@@ -125,18 +134,8 @@ impl Store {
         records: &RecordsConfig,
         shutdown: &CancellationToken,
     ) -> Result<u64, Error> {
-        let (keep, mut forgotten) = (DAY * records.keep_days, 0);
-        for _ in 0..RECORD_BATCHES {
-            if keep.is_zero() || shutdown.is_cancelled() {
-                break;
-            }
-            let batch = self.forget_records(keep, BATCH).await?;
-            forgotten += batch;
-            if batch < BATCH {
-                break;
-            }
-        }
-        Ok(forgotten)
+        let Some(age) = kept(records.keep_days) else { return Ok(0) };
+        in_batches(shutdown, || self.forget_records(age, BATCH)).await
     }
 
     /// Deletes up to `limit` records of queries that began more than `age` ago, on the database's clock, the

@@ -107,9 +107,10 @@ impl Policy for TokenLimit {
     async fn post_hook(&self, turn: &mut Turn, outcome: &Outcome) -> Result<(), Error> {
         let Some(Held { holds, bound }) = turn.take() else { return Ok(()) };
         let is_refused = *outcome == Outcome::Refused && !turn.admitted();
+        let requests = if is_refused { 0 } else { bound.requests };
         let tokens = Share::of(turn, *outcome).tokens(turn);
         let mut used = Amount {
-            requests: if is_refused { 0 } else { bound.requests },
+            requests,
             input_tokens: tokens.prompt_tokens.max(0),
             output_tokens: tokens.completion_tokens.max(0),
         };
@@ -123,9 +124,9 @@ impl Policy for TokenLimit {
     }
 }
 
-/// What a query uses at most. No token is shorter than a byte.
+/// What a query uses at most. No token is shorter than a byte. One that comes again after it came to nothing is
+/// counted already, but its tokens are not.
 fn bound(turn: &Turn) -> Amount {
-    // One that has come to nothing before is counted already.
     let requests = i64::from(turn.repeat != Repeat::Counted);
     let Some(prompt) = turn.prompt_bytes else {
         return Amount { requests, ..Amount::default() };

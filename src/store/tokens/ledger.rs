@@ -119,7 +119,7 @@ pub(super) async fn shortage(
 /// Gives back what is held too long. The requests count.
 pub(super) async fn give_back(txn: &DatabaseTransaction) -> Result<(), Error> {
     let (backend, now) = (txn.get_database_backend(), database_micros(txn).await?);
-    let sql = "SELECT id, policy_id, key, ends_at, grain, input_tokens, output_tokens FROM token_holds \
+    let sql = "SELECT id, policy_id, key, ends_at, grain, requests, input_tokens, output_tokens FROM token_holds \
                WHERE due_at < $1 ORDER BY due_at LIMIT $2";
     let due = Statement::from_sql_and_values(backend, sql, [now.into(), SWEPT.into()]);
     let due = txn.query_all_raw(due).await?;
@@ -188,9 +188,9 @@ impl Changes {
             ),
         );
         static HOLDS: Bulk = Bulk::new(
-            "INSERT INTO token_holds (id, policy_id, key, ends_at, grain, input_tokens, output_tokens, due_at) \
-             VALUES ",
-            "(?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO token_holds (id, policy_id, key, ends_at, grain, requests, input_tokens, \
+             output_tokens, due_at) VALUES ",
+            "(?, ?, ?, ?, ?, ?, ?, ?, ?)",
             "",
         );
         let rows =
@@ -208,7 +208,7 @@ impl Changes {
 
 impl Hold {
     /// In the order of the columns.
-    fn row(self, due_at: i64) -> [Value; 8] {
+    fn row(self, due_at: i64) -> [Value; 9] {
         let Self { id, policy, key, place, amount, .. } = self;
         [
             id.into(),
@@ -216,6 +216,7 @@ impl Hold {
             key.into(),
             place.ends_at.into(),
             place.grain.into(),
+            amount.requests.into(),
             amount.input_tokens.into(),
             amount.output_tokens.into(),
             due_at.into(),
@@ -311,22 +312,16 @@ async fn load(
 }
 
 fn bucket(row: &QueryResult) -> Result<Bucket, DbErr> {
-    let amount = |requests, input, output| -> Result<Amount, DbErr> {
-        Ok(Amount {
-            requests: row.try_get("", requests)?,
-            input_tokens: row.try_get("", input)?,
-            output_tokens: row.try_get("", output)?,
-        })
-    };
     Ok(Bucket {
         place: place(row)?,
-        used: amount("requests", "input_tokens", "output_tokens")?,
-        held: amount("held_requests", "held_input", "held_output")?,
+        used: amount(row, ["requests", "input_tokens", "output_tokens"])?,
+        held: amount(row, ["held_requests", "held_input", "held_output"])?,
     })
 }
 
 /// A hold that is given back, as a settlement.
 fn forfeit(row: &QueryResult) -> Result<Settlement, DbErr> {
+    let amount = amount(row, ["requests", "input_tokens", "output_tokens"])?;
     let hold = Hold {
         id: row.try_get("", "id")?,
         policy: PolicyId(row.try_get("", "policy_id")?),
@@ -334,13 +329,17 @@ fn forfeit(row: &QueryResult) -> Result<Settlement, DbErr> {
         place: place(row)?,
         // Its bucket is there, and knows until when it counts.
         frame: Frame::Rolling(window::Period::Minute),
-        amount: Amount {
-            requests: 1,
-            input_tokens: row.try_get("", "input_tokens")?,
-            output_tokens: row.try_get("", "output_tokens")?,
-        },
+        amount,
     };
-    Ok(Settlement { hold, used: Amount { requests: 1, ..Amount::default() } })
+    Ok(Settlement { hold, used: Amount { requests: amount.requests, ..Amount::default() } })
+}
+
+fn amount(row: &QueryResult, [requests, input, output]: [&str; 3]) -> Result<Amount, DbErr> {
+    Ok(Amount {
+        requests: row.try_get("", requests)?,
+        input_tokens: row.try_get("", input)?,
+        output_tokens: row.try_get("", output)?,
+    })
 }
 
 fn place(row: &QueryResult) -> Result<Place, DbErr> {

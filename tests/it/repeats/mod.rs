@@ -332,10 +332,10 @@ on_both! {
         let (answer, ()) = tokio::join!(next, end);
         assert!(answer.unwrap().entries.is_empty(), "it is the first now");
         assert_eq!(statuses(&space.ask(1, bob.correlated("what?", "c1")).await.unwrap()), ["skipped"]);
-        store.forget_stale_repeats().await.unwrap();
+        store.forget_stale_repeats(100).await.unwrap();
         assert_eq!(statuses(&space.ask(1, bob.correlated("what?", "c1")).await.unwrap()), ["skipped"]);
         time_passes(&database, 49).await;
-        store.forget_stale_repeats().await.unwrap();
+        store.forget_stale_repeats(100).await.unwrap();
         let raw = database.raw().await;
         let sql = "SELECT key FROM repeats";
         let rows = raw.query_all_raw(sea_orm::Statement::from_string(raw.get_database_backend(), sql)).await;

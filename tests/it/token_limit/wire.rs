@@ -13,7 +13,7 @@ use crate::support::{
     eventually, on_both,
     rest::Rest,
     space::{ADMIN_KEY, Clients, Space, asking, reason, structure},
-    upstream::Upstream,
+    upstream::{Upstream, answer_of, status},
 };
 
 async fn space(database: Database) -> (Space, Clients, Upstream) {
@@ -148,6 +148,27 @@ on_both! {
         // An owner who tries the endpoint passes the limit.
         let request = proto::PreviewQueryRequest { slug: "ask".to_owned(), query: Some(asking("?")) };
         owner.endpoints.preview_query(request).await.unwrap();
+    }
+
+    async fn a_query_that_comes_again_is_counted_once(database: Database) {
+        // It comes to nothing, is answered, and comes a third time.
+        let upstream = Upstream::start(vec![status("401 Unauthorized", "", ""), answer_of(&["a", "b"])]).await;
+        let space = Space::start(database).await;
+        let mut owner = space.admin().await;
+        owner.asks("ask", upstream.address).await;
+        owner.policy("ask", "token_limit", json!({"period": "day", "requests": 1, "output_tokens": 100})).await;
+        let query = Some(proto::Query { max_tokens: Some(10), ..asking("?") });
+        let request_id = Some(uuid::Uuid::now_v7().to_string());
+        let request = proto::QueryRequest { slug: "ask".to_owned(), query, request_id };
+        let raw = space.database.raw().await;
+        let failed = owner.endpoints.query(request.clone()).await.unwrap_err();
+        assert_eq!(reason(&failed), "MODEL_REJECTED");
+        eventually("the request counts", async || counted(&raw).await == [1, 0, 0, 0, 0, 0]).await;
+        for _ in 0..2 {
+            owner.endpoints.query(request.clone()).await.unwrap();
+            eventually("so do its tokens", async || counted(&raw).await == [1, 11, 5, 0, 0, 0]).await;
+        }
+        assert_eq!(reason(&ask(&mut owner, 10).await.unwrap_err()), "RATE_LIMITED");
     }
 }
 
