@@ -174,9 +174,11 @@ impl Store {
     /// `StoreUnavailable`.
     pub async fn forget_stale_repeats(&self, limit: u64) -> Result<u64, Error> {
         let backend = self.backend();
+        // Asked of the rows that are deleted too: one may be claimed after it was found.
+        let stale = "until < $1 AND (state <> 'running' OR until < $2)";
         let sql = format!(
             "DELETE FROM repeats WHERE (tenant_id, key) IN (SELECT tenant_id, key FROM repeats \
-             WHERE until < $1 AND (state <> 'running' OR until < $2) LIMIT {limit})"
+             WHERE {stale} LIMIT {limit}) AND {stale}"
         );
         let deleted = self.write(move |txn| {
             Box::pin(async move {
