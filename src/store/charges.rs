@@ -135,6 +135,15 @@ impl Store {
         self.alter(self.statement(&sql, [id.0.into(), decision.name().into(), micros(again).into()])).await
     }
 
+    /// Whether it was decided to take a charge.
+    ///
+    /// # Errors
+    /// `StoreUnavailable`.
+    pub async fn is_confirmed(&self, id: ChargeId) -> Result<bool, Error> {
+        let sql = "SELECT 1 FROM charges WHERE id = $1 AND decision = 'confirm'";
+        Ok(self.reader().query_one_raw(self.statement(sql, [id.0.into()])).await?.is_some())
+    }
+
     /// Takes a decision back whose query has failed meanwhile: whether it has been written, is still being
     /// written or never will be, the charge is cancelled. It can be done until recovery has begun with a
     /// confirmation. Goes on in the background until the database has answered, or the store closes.
