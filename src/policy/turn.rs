@@ -44,6 +44,8 @@ pub struct Turn {
     pub prompt_bytes: Option<usize>,
     /// What the query costs; set by payment policies.
     pub cost: Option<Cost>,
+    /// Whether that pays for a part of the answer only.
+    pub cost_is_part: bool,
     /// What policies have to say in `policy_metadata`.
     pub entries: Vec<PolicyEntry>,
     /// Indices of the policies that were entered, in order.
@@ -104,6 +106,7 @@ impl Turn {
             is_clients_deadline: false,
             prompt_bytes: None,
             cost: None,
+            cost_is_part: false,
             entries: Vec::new(),
             entered: Vec::new(),
             admitted: false,

@@ -206,6 +206,7 @@ impl Accounting {
             note(turn, "free", cost, None);
             return Ok(());
         }
+        turn.cost_is_part = share == Share::Delivered;
         // What has been read is owed, whatever happens now; what has not can still be kept back.
         let decision = turn.text_delivered.then_some(Decision::Confirm);
         let due = Due { charge: ChargeId::new(), cost, decision };
