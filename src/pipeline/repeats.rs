@@ -71,6 +71,7 @@ impl<'a> Claimed<'a> {
                 Claim::Running => cx.bound(waited(repeats, &key, &mut pause)).await?,
             }
         }
+        turn.name = Some(Box::new(key.clone()));
         Ok(Some(Self { repeats, key, query: turn.query_id, repeat: turn.repeat }))
     }
 

@@ -12,6 +12,7 @@ use super::{Phase, Policy};
 use crate::{
     domain::{Caller, Cost, PolicyEntry, Query, QueryId, Usage},
     error::{Ended, Refusal},
+    store::RepeatKey,
     telemetry::TraceContext,
 };
 
@@ -25,6 +26,8 @@ pub struct Turn {
     pub preview: bool,
     /// Whether it was asked before.
     pub repeat: Repeat,
+    /// The name under which it is held, so that nobody else pays for it.
+    pub name: Option<Box<RepeatKey>>,
     /// Where in its trace the query is, for calls that are made for it.
     pub trace: TraceContext,
     /// Tokens so far. Estimated until the model has said.
@@ -97,6 +100,7 @@ impl Turn {
             query,
             preview,
             repeat: Repeat::No,
+            name: None,
             trace,
             usage: Usage::default(),
             documents: 0,

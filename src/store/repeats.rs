@@ -193,6 +193,21 @@ impl Store {
     }
 }
 
+/// Renews a query that is about to take money, so that nobody takes it over before that is written. Says whether
+/// it is still held.
+pub(super) async fn keep(txn: &DatabaseTransaction, key: &RepeatKey, query: QueryId) -> Result<bool, Error> {
+    let backend = txn.get_database_backend();
+    let sql = format!(
+        "UPDATE repeats SET until = {} + $4 WHERE tenant_id = $1 AND key = $2 AND query_id = $3 \
+         AND state = 'running'",
+        clock(backend)
+    );
+    let values: [Value; 4] =
+        [key.tenant.0.into(), key.key.clone().into(), query.0.into(), micros(TERM).into()];
+    let kept = txn.execute_raw(Statement::from_sql_and_values(backend, sql, values)).await?;
+    Ok(kept.rows_affected() > 0)
+}
+
 async fn claim(txn: &DatabaseTransaction, key: &RepeatKey, query: Uuid) -> Result<Claim, Error> {
     let found = insert_or_lock(txn, key, query).await?;
     if found.query == query {

@@ -166,6 +166,7 @@ impl Accounting {
             currency: due.cost.currency.clone(),
             account: first.account.written(),
             decision: due.decision,
+            name: turn.name.as_deref().cloned(),
         };
         let token = turn.query.transaction_token().unwrap_or_default();
         self.till.reserve(clock, new, &first.account, (&self.slug, token)).await

@@ -137,4 +137,23 @@ on_both! {
             assert!(again.cost.is_some(), "{delivery}: what was never paid for is free");
         }
     }
+
+    async fn a_repeat_that_takes_over_pays_instead_by_the_token_too(database: Database) {
+        let shop = Shop::open(database).await;
+        shop.recover();
+        for delivery in ["paid", "streamed"] {
+            let before = shop.bank.earned();
+            let per_token = json!({"pricing_mode": "per_token", "input_price": 0, "output_price": 1, "delivery": delivery});
+            let model = slow(50);
+            let produced = Arc::clone(&model.produced);
+            let (rig, who) = (shop.knowing(model, per_token).await, asking(None));
+            let first = rig.pipeline.run(shop.repeating(&who)).unwrap();
+            eventually("the model is at it", async || produced.load(std::sync::atomic::Ordering::SeqCst) > 1).await;
+            lapse(&shop.database).await;
+            let second = rig.pipeline.run(shop.repeating(&who)).unwrap().answer();
+            let (_, second) = tokio::join!(first.answer(), second);
+            let price = second.unwrap().cost.unwrap().nano_units;
+            shop.has_earned(before + price).await;
+        }
+    }
 }
