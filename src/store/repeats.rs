@@ -174,9 +174,11 @@ impl Store {
     /// `StoreUnavailable`.
     pub async fn forget_stale_repeats(&self, limit: u64) -> Result<u64, Error> {
         let backend = self.backend();
+        // Asked of the rows that are deleted too: one may be claimed after it was found.
+        let stale = "until < $1 AND (state <> 'running' OR until < $2)";
         let sql = format!(
             "DELETE FROM repeats WHERE (tenant_id, key) IN (SELECT tenant_id, key FROM repeats \
-             WHERE until < $1 AND (state <> 'running' OR until < $2) LIMIT {limit})"
+             WHERE {stale} LIMIT {limit}) AND {stale}"
         );
         let deleted = self.write(move |txn| {
             Box::pin(async move {
@@ -189,6 +191,21 @@ impl Store {
         });
         deleted.await
     }
+}
+
+/// Renews a query that is about to take money, so that nobody takes it over before that is written. Says whether
+/// it is still held.
+pub(super) async fn keep(txn: &DatabaseTransaction, key: &RepeatKey, query: QueryId) -> Result<bool, Error> {
+    let backend = txn.get_database_backend();
+    let sql = format!(
+        "UPDATE repeats SET until = {} + $4 WHERE tenant_id = $1 AND key = $2 AND query_id = $3 \
+         AND state = 'running'",
+        clock(backend)
+    );
+    let values: [Value; 4] =
+        [key.tenant.0.into(), key.key.clone().into(), query.0.into(), micros(TERM).into()];
+    let kept = txn.execute_raw(Statement::from_sql_and_values(backend, sql, values)).await?;
+    Ok(kept.rows_affected() > 0)
 }
 
 async fn claim(txn: &DatabaseTransaction, key: &RepeatKey, query: Uuid) -> Result<Claim, Error> {
