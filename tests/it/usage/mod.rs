@@ -1,6 +1,7 @@
 //! What endpoints were used for: recorded for every outcome, added up right, shown to whom it concerns.
 
 mod aggregates;
+mod indexes;
 mod migration;
 mod paging;
 mod recorded;
