@@ -7,6 +7,7 @@ mod paging;
 mod recorded;
 mod rest;
 mod retention;
+mod sums;
 mod tenants;
 mod text;
 
