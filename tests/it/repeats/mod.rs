@@ -24,7 +24,6 @@ use syft_endpoints::{
     upstream,
 };
 use tokio::sync::Semaphore;
-use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::support::{
@@ -355,8 +354,7 @@ on_both! {
         let taking = raw.begin_with_options(immediate).await.unwrap();
         let claim = "UPDATE repeats SET state = 'running', until = until + 360000000000";
         taking.execute_unprepared(claim).await.unwrap();
-        let tasks = TaskTracker::new();
-        let forgetting = tasks.spawn(async move { store.forget_stale_repeats(100).await });
+        let forgetting = tokio_util::task::TaskTracker::new().spawn(async move { store.forget_stale_repeats(100).await });
         if raw.get_database_backend() == sea_orm::DbBackend::Postgres {
             let waits = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'DELETE FROM repeats%' \
                          AND datname = current_database()";
