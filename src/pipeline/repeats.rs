@@ -53,8 +53,7 @@ impl<'a> Claimed<'a> {
         let Some(key) = key.transpose()? else { return Ok(None) };
         let mut pause = PAUSES.0;
         loop {
-            // Never dropped half-way: what is held must be known here.
-            match repeats.claim(&key, turn.query_id).await? {
+            match cx.bound(repeats.claim(&key, turn.query_id)).await? {
                 Claim::First => break,
                 Claim::Counted => {
                     turn.repeat = Repeat::Counted;

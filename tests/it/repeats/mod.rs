@@ -296,6 +296,27 @@ on_both! {
         assert!(failed.is_empty(), "{} of 800: {:?}", failed.len(), failed[0]);
     }
 
+    async fn a_claim_keeps_the_deadline_and_is_given_back(database: Database) {
+        let (space, bob) = (Replicas::start(&database, Answers::default(), &limited(9)).await, Asker::new());
+        space.ask(0, bob.correlated("first", "c0")).await.unwrap();
+        let raw = database.raw().await;
+        let immediate = sea_orm::TransactionOptions {
+            sqlite_transaction_mode: Some(sea_orm::SqliteTransactionMode::Immediate),
+            ..sea_orm::TransactionOptions::default()
+        };
+        let standing = raw.begin_with_options(immediate).await.unwrap();
+        if raw.get_database_backend() == sea_orm::DbBackend::Postgres {
+            standing.execute_unprepared("LOCK TABLE repeats").await.unwrap();
+        }
+        let hasty = Call { timeout: Some(Duration::from_millis(200)), ..bob.correlated("what?", "c1") };
+        let asked = tokio::time::timeout(Duration::from_secs(3), space.ask(0, hasty)).await;
+        assert_eq!(asked.expect("it waits for the database").unwrap_err().reason(), "DEADLINE_EXCEEDED");
+        standing.commit().await.unwrap();
+        // Nobody runs it, and nobody waits for that.
+        let answer = tokio::time::timeout(Duration::from_secs(10), space.ask(1, bob.correlated("what?", "c1")));
+        assert!(answer.await.expect("it is held for nobody").unwrap().entries.is_empty());
+    }
+
     async fn a_query_is_held_for_as_long_as_it_runs(database: Database) {
         let model = Answers { gate: Some(Semaphore::new(0)), ..Answers::default() };
         let (space, bob) = (Replicas::start(&database, model, &limited(9)).await, Asker::new());
