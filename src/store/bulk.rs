@@ -14,13 +14,25 @@ pub(super) struct Bulk {
     row: &'static str,
     between: &'static str,
     tail: &'static str,
-    texts: [OnceLock<String>; SIZES.len()],
+    texts: Texts,
+    /// Without numbers: SQLite looks up what each is called, by reading the names of all before it.
+    texts_of_sqlite: Texts,
 }
+
+/// A statement for each size.
+type Texts = [OnceLock<String>; SIZES.len()];
 
 impl Bulk {
     /// `row` after `row`, with commas between them.
     pub(super) const fn new(head: &'static str, row: &'static str, tail: &'static str) -> Self {
-        Self { head, row, between: ", ", tail, texts: [const { OnceLock::new() }; SIZES.len()] }
+        Self {
+            head,
+            row,
+            between: ", ",
+            tail,
+            texts: [const { OnceLock::new() }; SIZES.len()],
+            texts_of_sqlite: [const { OnceLock::new() }; SIZES.len()],
+        }
     }
 
     pub(super) const fn between(mut self, between: &'static str) -> Self {
@@ -55,10 +67,12 @@ impl Bulk {
 
     /// The statements that cover these rows, in their order.
     fn over<const N: usize>(&self, backend: DbBackend, rows: Vec<[Value; N]>) -> Vec<Statement> {
+        let is_sqlite = backend == DbBackend::Sqlite;
+        let texts = if is_sqlite { &self.texts_of_sqlite } else { &self.texts };
         let (mut rows, mut statements) = (rows.into_iter(), Vec::new());
-        for (size, text) in SIZES.into_iter().zip(&self.texts) {
+        for (size, text) in SIZES.into_iter().zip(texts) {
             while rows.len() >= size {
-                let sql = text.get_or_init(|| self.text(size)).clone();
+                let sql = text.get_or_init(|| self.text(size, is_sqlite)).clone();
                 let values = Values(rows.by_ref().take(size).flatten().collect());
                 statements.push(Statement { sql, values: Some(values), db_backend: backend });
             }
@@ -66,7 +80,7 @@ impl Bulk {
         statements
     }
 
-    fn text(&self, size: usize) -> String {
+    fn text(&self, size: usize, is_sqlite: bool) -> String {
         let mut text = self.head.to_owned();
         let mut value = 0;
         for row in 0..size {
@@ -74,7 +88,9 @@ impl Bulk {
                 text.push_str(self.between);
             }
             for (i, piece) in self.row.split('?').enumerate() {
-                if i > 0 {
+                if i > 0 && is_sqlite {
+                    text.push('?');
+                } else if i > 0 {
                     value += 1;
                     text.push_str(&format!("${value}"));
                 }
@@ -100,8 +116,10 @@ mod tests {
         let values = statements.iter().flat_map(|s| s.values.as_ref().unwrap().0.clone());
         let expected = (0..90_i64).flat_map(|n| [Value::from(n), Value::from(n + 1000)]);
         assert!(values.eq(expected));
-        assert_eq!(statements[5].sql, "INSERT INTO t VALUES ($1, $2) RETURNING a");
+        assert_eq!(statements[5].sql, "INSERT INTO t VALUES (?, ?) RETURNING a");
+        assert_eq!(statements[2].sql, "INSERT INTO t VALUES (?, ?), (?, ?), (?, ?), (?, ?) RETURNING a");
+        let statements = bulk.over(DbBackend::Postgres, vec![[1_i64.into(), 2_i64.into()]; 4]);
         let four = "INSERT INTO t VALUES ($1, $2), ($3, $4), ($5, $6), ($7, $8) RETURNING a";
-        assert_eq!(statements[2].sql, four);
+        assert_eq!(statements[0].sql, four);
     }
 }

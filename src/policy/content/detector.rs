@@ -39,6 +39,7 @@ pub(in crate::policy) struct Detectors {
     all: Vec<Arc<Detector>>,
     /// For each byte, the detectors whose matches may begin with it.
     first: Vec<Vec<usize>>,
+    have_long_matches: bool,
 }
 
 impl Detector {
@@ -158,7 +159,13 @@ impl Detectors {
                 first[usize::from(*byte)].push(i);
             }
         }
-        Self { all, first }
+        let have_long_matches = all.iter().any(|detector| detector.valid.is_none());
+        Self { all, first, have_long_matches }
+    }
+
+    /// Whether a match may be of any length: those that are looked at whole are short.
+    pub(super) fn have_long_matches(&self) -> bool {
+        self.have_long_matches
     }
 
     pub(super) fn get(&self, i: usize) -> &Detector {

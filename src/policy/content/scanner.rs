@@ -127,7 +127,7 @@ impl Scanner {
         }
         self.text.push(c);
         self.last = Some(c);
-        if !self.threads.is_empty() {
+        if !self.threads.is_empty() && detectors.have_long_matches() {
             self.thin(detectors);
         }
     }
@@ -152,14 +152,16 @@ impl Scanner {
         let dfa = detector.dfa();
         for (i, byte) in bytes.iter().enumerate() {
             thread.state = dfa.next_state(thread.state, *byte);
-            if i == 0 && dfa.is_match_state(thread.state) {
+            if i == 0 && dfa.is_special_state(thread.state) && dfa.is_match_state(thread.state) {
                 self.matched(detector, thread.start, Some(c));
                 if detector.is_done(thread.state) {
                     return false;
                 }
             }
         }
-        !dfa.is_dead_state(thread.state) && !dfa.is_quit_state(thread.state)
+        // One question instead of two, for almost every character.
+        let is_over = || dfa.is_dead_state(thread.state) || dfa.is_quit_state(thread.state);
+        !(dfa.is_special_state(thread.state) && is_over())
     }
 
     /// Drops threads that find nothing of their own, and lets go of what is too old.
