@@ -184,7 +184,8 @@ impl Catalog {
     /// Strikes the secrets out. Of a type that is not known any more, the whole configuration.
     pub(super) fn redacted(&self, part: Part, mut attachment: Attachment) -> Attachment {
         let configuration = std::mem::take(&mut attachment.configuration);
-        if let Some(spec) = self.specs(part).find(|spec| spec.name() == attachment.dtype) {
+        if let Some(spec) = self.specs(part).find(|spec| spec.is_called(&attachment.dtype)) {
+            attachment.dtype = spec.name().to_owned();
             attachment.configuration = spec.redact(configuration);
         }
         attachment

@@ -4,6 +4,9 @@
 
 pub mod local;
 mod registry;
+mod remote;
+mod similarity;
+mod weaviate;
 
 use async_trait::async_trait;
 

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use super::{
     Dataset,
     local::{self, LocalIndexes},
+    weaviate::{self, Weaviate},
 };
 use crate::{
     domain::{Attachment, schema, schema::TypeSpec},
     error::{Cause, Error, Resource},
+    upstream::Upstream,
 };
 
 type Open = fn(&Tools, &Attachment) -> Result<Arc<dyn Dataset>, Cause>;
@@ -23,13 +25,16 @@ pub struct Datasets {
 #[derive(Clone)]
 struct Tools {
     indexes: LocalIndexes,
+    upstream: Upstream,
 }
 
 impl Datasets {
-    pub fn new(indexes: LocalIndexes) -> Self {
-        let types: [(TypeSpec, Open); 1] =
-            [(TypeSpec::of::<local::Config>(local::NAME, local::DESCRIPTION, local::ICON, &[]), open_local)];
-        Self { types: types.into(), tools: Tools { indexes } }
+    pub fn new(indexes: LocalIndexes, upstream: Upstream) -> Self {
+        let types: [(TypeSpec, Open); 2] = [
+            (TypeSpec::of::<local::Config>(local::NAME, local::DESCRIPTION, local::ICON, &[]), open_local),
+            (weaviate::spec(), open_weaviate),
+        ];
+        Self { types: types.into(), tools: Tools { indexes, upstream } }
     }
 
     /// The types, by name.
@@ -47,7 +52,7 @@ impl Datasets {
     /// # Errors
     /// `ConfigurationInvalid` when its type is unknown or its configuration no longer fits.
     pub fn open(&self, stored: &Attachment) -> Result<Arc<dyn Dataset>, Error> {
-        let open = self.types.iter().find(|(spec, _)| spec.name() == stored.dtype).map(|(_, open)| open);
+        let open = self.types.iter().find(|(spec, _)| spec.is_called(&stored.dtype)).map(|(_, open)| open);
         let opened = open.ok_or_else(|| "unknown type".into()).and_then(|open| open(&self.tools, stored));
         opened.map_err(|_| Error::ConfigurationInvalid(Resource::Dataset, stored.name.clone()))
     }
@@ -56,4 +61,8 @@ impl Datasets {
 fn open_local(tools: &Tools, stored: &Attachment) -> Result<Arc<dyn Dataset>, Cause> {
     let config: local::Config = schema::read(&stored.configuration)?;
     Ok(Arc::new(tools.indexes.dataset(stored.id, &config)))
+}
+
+fn open_weaviate(tools: &Tools, stored: &Attachment) -> Result<Arc<dyn Dataset>, Cause> {
+    Ok(Arc::new(Weaviate::new(tools.upstream.clone(), schema::read(&stored.configuration)?)?))
 }

@@ -20,6 +20,7 @@ pub const REDACTED: &str = "[redacted]";
 /// A type, as far as its owner sees it.
 pub struct TypeSpec {
     name: &'static str,
+    aliases: &'static [&'static str],
     description: &'static str,
     icon: &'static str,
     secrets: &'static [&'static str],
@@ -48,6 +49,7 @@ impl TypeSpec {
         mark_secrets(&mut schema, secrets);
         Self {
             name,
+            aliases: &[],
             description,
             icon,
             secrets,
@@ -57,6 +59,12 @@ impl TypeSpec {
             beyond_schema: |_| Vec::new(),
             holds: None,
         }
+    }
+
+    /// Other names of the type. What is stored and shown is its own.
+    #[must_use]
+    pub fn also(self, aliases: &'static [&'static str]) -> Self {
+        Self { aliases, ..self }
     }
 
     /// Names the fields that anybody may see, as on a marketplace. Without it, none.
@@ -82,13 +90,18 @@ impl TypeSpec {
         self.name
     }
 
+    /// Whether a name is its own or an alias.
+    pub fn is_called(&self, name: &str) -> bool {
+        self.name == name || self.aliases.contains(&name)
+    }
+
     pub fn secrets(&self) -> &'static [&'static str] {
         self.secrets
     }
 
     pub fn info(&self) -> TypeInfo {
-        let (name, description, icon) = (self.name, self.description, self.icon);
-        TypeInfo { name, description, icon, config_schema: self.schema.clone() }
+        let Self { name, aliases, description, icon, .. } = *self;
+        TypeInfo { name, aliases, description, icon, config_schema: self.schema.clone() }
     }
 
     /// Everything in which a configuration breaks the schema. No message holds a value.

@@ -1,0 +1,259 @@
+//! `weaviate`: collections of a Weaviate server, searched through its HTTP API and never changed.
+
+mod answer;
+mod class;
+mod config;
+mod filter;
+mod graphql;
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use moka::future::Cache;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Map, Value, json};
+
+use super::{
+    Dataset, SearchRequest,
+    remote::{self, Remote, malformed},
+    similarity,
+};
+use crate::{
+    domain::{Health, Reference, References, schema::TypeSpec},
+    error::{Cause, UpstreamError},
+    upstream::Upstream,
+};
+use answer::{Answer, Object};
+use class::{Class, Vectors};
+use config::Search;
+use graphql::{Field, Literal, Name};
+
+pub(super) use config::Config;
+
+const NAME: &str = "weaviate";
+const DESCRIPTION: &str =
+    "A collection of a Weaviate server, searched by meaning, by words, or by both. It is only read.";
+
+/// How long what a server says of its collection is taken for true.
+const KEPT: Duration = Duration::from_secs(60);
+
+/// The type, under the Python Space's name too.
+pub(super) fn spec() -> TypeSpec {
+    let spec = TypeSpec::of::<Config>(NAME, DESCRIPTION, "🌐", &["api_key", "headers"]);
+    spec.also(&["remote_weaviate"]).checking(config::check)
+}
+
+/// One configured collection.
+pub(super) struct Weaviate {
+    remote: Remote,
+    config: Config,
+    collection: Name,
+    class: Cache<(), Arc<Class>>,
+}
+
+impl Weaviate {
+    pub(super) fn new(upstream: Upstream, config: Config) -> Result<Self, Cause> {
+        let key = config.api_key.expose_secret();
+        let key = (!key.is_empty()).then(|| ("authorization".to_owned(), format!("Bearer {key}").into()));
+        let headers = config.headers.iter().flatten();
+        let headers = headers.map(|(name, value)| (name.clone(), SecretString::clone(value))).chain(key);
+        let remote = Remote::new(upstream, &config.http_url, headers)?;
+        let collection =
+            Name::collection(&config.collection_name).ok_or("its collection's name is not valid")?;
+        let class = Cache::builder().max_capacity(1).time_to_live(KEPT).build();
+        Ok(Self { remote, config, collection, class })
+    }
+
+    /// What the server says of the collection, asked once in a while. Concurrent questions are one.
+    async fn class(&self) -> Result<Arc<Class>, UpstreamError> {
+        let ask = async { self.ask_class().await.map(Arc::new) };
+        self.class.try_get_with((), ask).await.map_err(|error| error.shared())
+    }
+
+    async fn ask_class(&self) -> Result<Class, UpstreamError> {
+        self.remote.get(&["v1", "schema", self.collection.as_str()]).await
+    }
+
+    fn query(&self, class: &Class, request: &SearchRequest) -> Result<String, UpstreamError> {
+        let mut arguments = vec![("limit", integer(request.options.limit)), self.search(&request.text)];
+        if let Some(filter) = &self.config.filters {
+            let built = filter.build(class);
+            arguments.push((
+                "where",
+                built.map_err(|why| UpstreamError::rejected("its filter is not valid").because(why))?,
+            ));
+        }
+        arguments.extend(self.tenant());
+        Ok(graphql::get(&self.collection, &arguments, &self.fields(class)?))
+    }
+
+    fn tenant(&self) -> Option<(&'static str, Literal)> {
+        self.config.tenant.clone().map(|tenant| ("tenant", Literal::Text(tenant)))
+    }
+
+    fn search(&self, text: &str) -> (&'static str, Literal) {
+        let text = Literal::Text(text.to_owned());
+        let target = self.config.target_vector.as_ref();
+        let target = target
+            .map(|name| ("targetVectors", Literal::List(vec![Literal::Text(name.clone())])))
+            .into_iter();
+        match self.config.search {
+            Search::NearText => {
+                let concepts = ("concepts", Literal::List(vec![text]));
+                ("nearText", Literal::Object(std::iter::once(concepts).chain(target).collect()))
+            }
+            Search::Bm25 => ("bm25", Literal::Object(vec![("query", text)])),
+            Search::Hybrid => {
+                let alpha = Literal::Number(self.config.alpha);
+                // The other way to fuse leaves no more of a score than a rank.
+                let fusion = Literal::Word("relativeScoreFusion");
+                let ours = [("query", text), ("alpha", alpha), ("fusionType", fusion)];
+                ("hybrid", Literal::Object(ours.into_iter().chain(target).collect()))
+            }
+        }
+    }
+
+    /// What is to be returned of each object.
+    fn fields(&self, class: &Class) -> Result<Vec<Field>, UpstreamError> {
+        if self.missing(class).is_some() {
+            return Err(UpstreamError::rejected("its collection has not all configured properties"));
+        }
+        let Config { content_property, metadata_properties, .. } = &self.config;
+        Ok(match (content_property, metadata_properties) {
+            (Some(content), Some(metadata)) => {
+                let named: Vec<&str> = metadata.iter().chain([content]).map(String::as_str).collect();
+                class.fields(Some(&named))
+            }
+            _ => class.fields(None),
+        })
+    }
+
+    /// A configured property that the collection does not have.
+    fn missing(&self, class: &Class) -> Option<&str> {
+        let Config { content_property, metadata_properties, filters, .. } = &self.config;
+        let shown = content_property.iter().chain(metadata_properties.iter().flatten()).map(String::as_str);
+        let filtered = filters.iter().flat_map(filter::Filter::properties);
+        shown.chain(filtered).find(|property| !class.has(property))
+    }
+
+    /// What an object's likeness is. A similarity that the server does not tell is an error, never 0.
+    fn similarity(&self, class: &Class, object: &Object) -> Result<f64, UpstreamError> {
+        let target = self.config.target_vector.as_deref();
+        let similarity = match (self.config.search, class.vectors(target)) {
+            (Search::Bm25, _) => object.score.map(|score| similarity::of_score(score, self.config.bm25_half)),
+            // Fused from two parts that each run from 0 to 1 in what was found.
+            (Search::Hybrid, _) => object.score.map(similarity::clamped),
+            (Search::NearText, Vectors::One { metric, .. }) => {
+                let measured = object.distance.map(|distance| metric.similarity(distance));
+                object.certainty.map(similarity::clamped).or(measured)
+            }
+            (Search::NearText, Vectors::Unknown | Vectors::Several) => {
+                return Err(UpstreamError::rejected("its collection has no vector of the configured name"));
+            }
+        };
+        similarity.ok_or_else(malformed)
+    }
+
+    fn reference(&self, object: Object, similarity_score: f64, with_metadata: bool) -> Reference {
+        let Object { id, distance, created, mut properties, .. } = object;
+        let content = match &self.config.content_property {
+            Some(property) => text(properties.get(property)),
+            None => Value::Object(properties.clone()).to_string(),
+        };
+        let metadata = with_metadata.then(|| {
+            if let Some(named) = &self.config.metadata_properties {
+                properties.retain(|property, _| named.contains(property));
+            }
+            let mut metadata = Map::new();
+            metadata.insert("creation_time".to_owned(), created.into());
+            metadata.insert("distance".to_owned(), json!(distance));
+            metadata.extend(properties);
+            metadata
+        });
+        Reference { document_id: id, content, similarity_score, metadata }
+    }
+
+    async fn check(&self) -> Result<(), String> {
+        let ready = self.remote.answers(&["v1", ".well-known", "ready"]).await;
+        ready.map_err(|fault| format!("the server {fault}"))?;
+        let collection = self.collection.as_str();
+        let class = self.ask_class().await.map_err(|fault| match fault.reason() {
+            "it does not know what was asked for" => format!("the server has no collection '{collection}'"),
+            _ => format!("the collection {fault}"),
+        })?;
+        if let Some(property) = self.missing(&class) {
+            return Err(format!("the collection '{collection}' has no property '{property}'"));
+        }
+        self.check_vectors(&class)?;
+        // Nothing but a query shows that queries are let in.
+        let mut arguments = vec![("limit", Literal::Integer(1))];
+        arguments.extend(self.tenant());
+        let query = graphql::get(&self.collection, &arguments, &[]);
+        self.ask(&query).await.map(drop).map_err(|fault| format!("a query: the server {fault}"))
+    }
+
+    fn check_vectors(&self, class: &Class) -> Result<(), String> {
+        if self.config.search == Search::Bm25 {
+            return Ok(());
+        }
+        let collection = self.collection.as_str();
+        match class.vectors(self.config.target_vector.as_deref()) {
+            Vectors::Unknown => {
+                Err(format!("the collection '{collection}' has no vector of the configured name"))
+            }
+            Vectors::Several => Err(format!(
+                "the collection '{collection}' has several vectors: choose one in `target_vector`"
+            )),
+            Vectors::One { vectorizer: "none", .. } => Err(format!(
+                "the collection '{collection}' has no vectorizer, so the server cannot search it by a text's meaning"
+            )),
+            Vectors::One { .. } => Ok(()),
+        }
+    }
+
+    async fn ask(&self, query: &str) -> Result<Vec<Object>, UpstreamError> {
+        let answer = self.remote.post::<Answer>(&["v1", "graphql"], &json!({ "query": query })).await;
+        let answer = answer.map_err(|failed| {
+            if failed.body.contains("graphql api is disabled") {
+                return UpstreamError::rejected("its GraphQL API is switched off");
+            }
+            failed.error
+        });
+        answer?.objects(&self.collection)
+    }
+}
+
+#[async_trait]
+impl Dataset for Weaviate {
+    async fn search(&self, request: &SearchRequest) -> Result<References, UpstreamError> {
+        let class = self.class().await?;
+        let options = request.options;
+        let objects = self.ask(&self.query(&class, request)?).await?;
+        let mut found = References { documents: Vec::new(), search_engine: NAME.to_owned() };
+        for object in objects {
+            let similarity = self.similarity(&class, &object)?;
+            if similarity >= options.similarity_threshold {
+                found.documents.push(self.reference(object, similarity, options.include_metadata));
+            }
+        }
+        found.rank(options.limit);
+        Ok(found)
+    }
+
+    async fn health(&self) -> Health {
+        remote::checked(self.check()).await
+    }
+}
+
+/// A property's value as text.
+fn text(value: Option<&Value>) -> String {
+    match value {
+        None | Some(Value::Null) => String::new(),
+        Some(Value::String(text)) => text.clone(),
+        Some(value) => value.to_string(),
+    }
+}
+
+fn integer(number: usize) -> Literal {
+    Literal::Integer(i64::try_from(number).unwrap_or(i64::MAX))
+}
