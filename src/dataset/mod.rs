@@ -2,6 +2,7 @@
 //!
 //! A dataset type is one file or folder here and one line in [`registry`].
 
+pub mod embedding;
 pub mod local;
 mod registry;
 

@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use super::{
     Dataset,
+    embedding::Embeddings,
     local::{self, LocalIndexes},
 };
 use crate::{
     domain::{Attachment, schema, schema::TypeSpec},
     error::{Cause, Error, Resource},
+    upstream::Upstream,
 };
 
 type Open = fn(&Tools, &Attachment) -> Result<Arc<dyn Dataset>, Cause>;
@@ -20,16 +22,20 @@ pub struct Datasets {
     tools: Tools,
 }
 
+/// What the types work with.
 #[derive(Clone)]
 struct Tools {
     indexes: LocalIndexes,
+    upstream: Upstream,
+    embeddings: Embeddings,
 }
 
 impl Datasets {
-    pub fn new(indexes: LocalIndexes) -> Self {
+    pub fn new(indexes: LocalIndexes, upstream: Upstream) -> Self {
         let types: [(TypeSpec, Open); 1] =
             [(TypeSpec::of::<local::Config>(local::NAME, local::DESCRIPTION, local::ICON, &[]), open_local)];
-        Self { types: types.into(), tools: Tools { indexes } }
+        let embeddings = Embeddings::new(upstream.clone());
+        Self { types: types.into(), tools: Tools { indexes, upstream, embeddings } }
     }
 
     /// The types, by name.
