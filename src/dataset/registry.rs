@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use super::{
     Dataset,
+    embedding::Embeddings,
     local::{self, LocalIndexes},
+    qdrant::{self, Qdrant},
     weaviate::{self, Weaviate},
 };
 use crate::{
@@ -22,19 +24,23 @@ pub struct Datasets {
     tools: Tools,
 }
 
+/// What the types work with.
 #[derive(Clone)]
 struct Tools {
     indexes: LocalIndexes,
     upstream: Upstream,
+    embeddings: Embeddings,
 }
 
 impl Datasets {
     pub fn new(indexes: LocalIndexes, upstream: Upstream) -> Self {
-        let types: [(TypeSpec, Open); 2] = [
+        let types: [(TypeSpec, Open); 3] = [
             (TypeSpec::of::<local::Config>(local::NAME, local::DESCRIPTION, local::ICON, &[]), open_local),
+            (qdrant::spec(), open_qdrant),
             (weaviate::spec(), open_weaviate),
         ];
-        Self { types: types.into(), tools: Tools { indexes, upstream } }
+        let embeddings = Embeddings::new(upstream.clone());
+        Self { types: types.into(), tools: Tools { indexes, upstream, embeddings } }
     }
 
     /// The types, by name.
@@ -64,5 +70,14 @@ fn open_local(tools: &Tools, stored: &Attachment) -> Result<Arc<dyn Dataset>, Ca
 }
 
 fn open_weaviate(tools: &Tools, stored: &Attachment) -> Result<Arc<dyn Dataset>, Cause> {
-    Ok(Arc::new(Weaviate::new(tools.upstream.clone(), schema::read(&stored.configuration)?)?))
+    Ok(Arc::new(Weaviate::new(
+        tools.upstream.clone(),
+        &tools.embeddings,
+        schema::read(&stored.configuration)?,
+    )?))
+}
+
+fn open_qdrant(tools: &Tools, stored: &Attachment) -> Result<Arc<dyn Dataset>, Cause> {
+    let config = schema::read(&stored.configuration)?;
+    Ok(Arc::new(Qdrant::new(tools.upstream.clone(), &tools.embeddings, config)?))
 }

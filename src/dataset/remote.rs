@@ -12,12 +12,14 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{
     domain::Health,
     error::{Cause, UpstreamError},
-    telemetry::traces,
-    upstream::{Failed, Upstream, parse_base_url, read_body, traced},
+    upstream::{Failed, Upstream, in_span, parse_base_url, read_body},
 };
 
 /// How long one question about an engine's health may take.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What `Upstream` says of an answer with status 404.
+pub(super) const NOT_KNOWN: &str = "it does not know what was asked for";
 
 /// An engine's server: where it is, and what every request to it carries. Its headers leave for no other host.
 pub(super) struct Remote {
@@ -87,11 +89,7 @@ impl Remote {
         let mut url = self.base.clone();
         let not_a_base = |()| UpstreamError::rejected("its URL is not valid");
         url.path_segments_mut().map_err(not_a_base)?.pop_if_empty().extend(path);
-        let request = self.upstream.request(method, &url)?.headers(self.headers.clone());
-        Ok(match traces::here() {
-            Some(trace) => traced(request, &trace),
-            None => request,
-        })
+        Ok(in_span(self.upstream.request(method, &url)?.headers(self.headers.clone())))
     }
 }
 

@@ -196,6 +196,14 @@ pub fn traced(request: RequestBuilder, trace: &TraceContext) -> RequestBuilder {
     request.headers(headers)
 }
 
+/// Makes a call part of the current span's trace; of none while spans are off.
+pub fn in_span(request: RequestBuilder) -> RequestBuilder {
+    let Some(trace) = traces::here() else { return request };
+    let mut headers = HeaderMap::with_capacity(2);
+    trace.inject(&mut headers);
+    request.headers(headers)
+}
+
 /// Parses a configured base URL.
 ///
 /// # Errors

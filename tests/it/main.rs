@@ -22,6 +22,7 @@ mod crash;
 mod database_faults;
 mod deadlines;
 mod drain;
+mod embedding;
 mod evaluation;
 mod half_sent;
 mod hub_client;

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
-use super::filter::Filter;
+use super::{super::embedding, filter::Filter};
 use crate::{
     domain::{Configuration, rules::violation, schema},
     error::{Rule, Violation},
@@ -42,10 +42,13 @@ pub(in crate::dataset) struct Config {
     #[serde(default)]
     #[schemars(regex(pattern = "^[A-Za-z0-9_-]{1,64}$"))]
     pub(super) tenant: Option<String>,
-    /// How to search: `near_text` by meaning, `bm25` by words, `hybrid` by both. `near_text` and `hybrid` need a
-    /// vectorizer in the collection.
+    /// How to search: `near_text` by meaning, `bm25` by words, `hybrid` by both, `near_vector` by meaning as the
+    /// endpoint in `embedding` has it. `near_text` needs a vectorizer in the collection, `hybrid` one or `embedding`.
     #[serde(default)]
     pub(super) search: Search,
+    /// What embeds questions, for `near_vector` and `hybrid`: with the model that the collection's vectors are from.
+    #[serde(default)]
+    pub(super) embedding: Option<embedding::Config>,
     /// What meaning weighs in `hybrid`, beside words: 0 is words alone, 1 meaning alone.
     #[serde(default = "default_alpha")]
     #[schemars(range(min = 0, max = 1))]
@@ -83,9 +86,10 @@ pub(super) enum Search {
     NearText,
     Hybrid,
     Bm25,
+    NearVector,
 }
 
-/// What a schema cannot say: whether a filter has a meaning, and a header can be one.
+/// What a schema cannot say: whether a filter has a meaning, a header can be one, and a search has what it needs.
 pub(in crate::dataset) fn check(configuration: &Configuration) -> Vec<Violation> {
     let broken = |field: &str, message: &str| vec![violation(field, Rule::Schema, message)];
     let Ok(config) = schema::read::<Config>(configuration) else {
@@ -93,6 +97,9 @@ pub(in crate::dataset) fn check(configuration: &Configuration) -> Vec<Violation>
     };
     if let Some(why) = config.filters.as_ref().and_then(|filter| filter.check().err()) {
         return broken("configuration.filters", why);
+    }
+    if config.search == Search::NearVector && config.embedding.is_none() {
+        return broken("configuration.embedding", "is needed for `near_vector`");
     }
     let is_good = |name: &str, value: &SecretString| {
         let name = HeaderName::try_from(name);

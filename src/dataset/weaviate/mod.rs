@@ -14,7 +14,8 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value, json};
 
 use super::{
-    Dataset, SearchRequest,
+    Dataset, SearchRequest, content_of,
+    embedding::{self, Embedder, Embeddings},
     remote::{self, Remote, malformed},
     similarity,
 };
@@ -39,7 +40,7 @@ const KEPT: Duration = Duration::from_secs(60);
 
 /// The type, under the Python Space's name too.
 pub(super) fn spec() -> TypeSpec {
-    let spec = TypeSpec::of::<Config>(NAME, DESCRIPTION, "🌐", &["api_key", "headers"]);
+    let spec = TypeSpec::of::<Config>(NAME, DESCRIPTION, "🌐", &["api_key", "headers", embedding::SECRET]);
     spec.also(&["remote_weaviate"]).checking(config::check)
 }
 
@@ -48,11 +49,17 @@ pub(super) struct Weaviate {
     remote: Remote,
     config: Config,
     collection: Name,
+    /// What makes vectors of questions, where the server does not.
+    embedder: Option<Embedder>,
     class: Cache<(), Arc<Class>>,
 }
 
 impl Weaviate {
-    pub(super) fn new(upstream: Upstream, config: Config) -> Result<Self, Cause> {
+    pub(super) fn new(
+        upstream: Upstream,
+        embeddings: &Embeddings,
+        mut config: Config,
+    ) -> Result<Self, Cause> {
         let key = config.api_key.expose_secret();
         let key = (!key.is_empty()).then(|| ("authorization".to_owned(), format!("Bearer {key}").into()));
         let headers = config.headers.iter().flatten();
@@ -60,8 +67,11 @@ impl Weaviate {
         let remote = Remote::new(upstream, &config.http_url, headers)?;
         let collection =
             Name::collection(&config.collection_name).ok_or("its collection's name is not valid")?;
+        let embeds = matches!(config.search, Search::NearVector | Search::Hybrid);
+        let embedding = config.embedding.take().filter(|_| embeds);
+        let embedder = embedding.map(|embedding| embeddings.open(embedding)).transpose()?;
         let class = Cache::builder().max_capacity(1).time_to_live(KEPT).build();
-        Ok(Self { remote, config, collection, class })
+        Ok(Self { remote, config, collection, embedder, class })
     }
 
     /// What the server says of the collection, asked once in a while. Concurrent questions are one.
@@ -74,8 +84,13 @@ impl Weaviate {
         self.remote.get(&["v1", "schema", self.collection.as_str()]).await
     }
 
-    fn query(&self, class: &Class, request: &SearchRequest) -> Result<String, UpstreamError> {
-        let mut arguments = vec![("limit", integer(request.options.limit)), self.search(&request.text)];
+    async fn query(&self, class: &Class, request: &SearchRequest) -> Result<String, UpstreamError> {
+        let vector = match &self.embedder {
+            Some(embedder) => Some(embedder.embed_one(&request.text).await?),
+            None => None,
+        };
+        let search = self.search(&request.text, vector.as_deref());
+        let mut arguments = vec![("limit", integer(request.options.limit)), search];
         if let Some(filter) = &self.config.filters {
             let built = filter.build(class);
             arguments.push((
@@ -91,24 +106,24 @@ impl Weaviate {
         self.config.tenant.clone().map(|tenant| ("tenant", Literal::Text(tenant)))
     }
 
-    fn search(&self, text: &str) -> (&'static str, Literal) {
+    fn search(&self, text: &str, vector: Option<&[f32]>) -> (&'static str, Literal) {
         let text = Literal::Text(text.to_owned());
+        let vector = vector.map(|vector| {
+            ("vector", Literal::List(vector.iter().map(|number| Literal::Number((*number).into())).collect()))
+        });
         let target = self.config.target_vector.as_ref();
-        let target = target
-            .map(|name| ("targetVectors", Literal::List(vec![Literal::Text(name.clone())])))
-            .into_iter();
+        let target = target.map(|name| ("targetVectors", Literal::List(vec![Literal::Text(name.clone())])));
+        let near = |what: Vec<_>| Literal::Object(what.into_iter().chain(target).collect());
         match self.config.search {
-            Search::NearText => {
-                let concepts = ("concepts", Literal::List(vec![text]));
-                ("nearText", Literal::Object(std::iter::once(concepts).chain(target).collect()))
-            }
+            Search::NearText => ("nearText", near(vec![("concepts", Literal::List(vec![text]))])),
+            Search::NearVector => ("nearVector", near(vector.into_iter().collect())),
             Search::Bm25 => ("bm25", Literal::Object(vec![("query", text)])),
             Search::Hybrid => {
                 let alpha = Literal::Number(self.config.alpha);
                 // The other way to fuse leaves no more of a score than a rank.
                 let fusion = Literal::Word("relativeScoreFusion");
                 let ours = [("query", text), ("alpha", alpha), ("fusionType", fusion)];
-                ("hybrid", Literal::Object(ours.into_iter().chain(target).collect()))
+                ("hybrid", near(ours.into_iter().chain(vector).collect()))
             }
         }
     }
@@ -143,11 +158,11 @@ impl Weaviate {
             (Search::Bm25, _) => object.score.map(|score| similarity::of_score(score, self.config.bm25_half)),
             // Fused from two parts that each run from 0 to 1 in what was found.
             (Search::Hybrid, _) => object.score.map(similarity::clamped),
-            (Search::NearText, Vectors::One { metric, .. }) => {
+            (Search::NearText | Search::NearVector, Vectors::One { metric, .. }) => {
                 let measured = object.distance.map(|distance| metric.similarity(distance));
                 object.certainty.map(similarity::clamped).or(measured)
             }
-            (Search::NearText, Vectors::Unknown | Vectors::Several) => {
+            (_, Vectors::Unknown | Vectors::Several) => {
                 return Err(UpstreamError::rejected("its collection has no vector of the configured name"));
             }
         };
@@ -157,7 +172,7 @@ impl Weaviate {
     fn reference(&self, object: Object, similarity_score: f64, with_metadata: bool) -> Reference {
         let Object { id, distance, created, mut properties, .. } = object;
         let content = match &self.config.content_property {
-            Some(property) => text(properties.get(property)),
+            Some(property) => content_of(properties.get(property)),
             None => Value::Object(properties.clone()).to_string(),
         };
         let metadata = with_metadata.then(|| {
@@ -178,13 +193,16 @@ impl Weaviate {
         ready.map_err(|fault| format!("the server {fault}"))?;
         let collection = self.collection.as_str();
         let class = self.ask_class().await.map_err(|fault| match fault.reason() {
-            "it does not know what was asked for" => format!("the server has no collection '{collection}'"),
+            remote::NOT_KNOWN => format!("the server has no collection '{collection}'"),
             _ => format!("the collection {fault}"),
         })?;
         if let Some(property) = self.missing(&class) {
             return Err(format!("the collection '{collection}' has no property '{property}'"));
         }
         self.check_vectors(&class)?;
+        if let Some(embedder) = &self.embedder {
+            embedder.probe().await.map_err(|fault| format!("the dataset {fault}"))?;
+        }
         // Nothing but a query shows that queries are let in.
         let mut arguments = vec![("limit", Literal::Integer(1))];
         arguments.extend(self.tenant());
@@ -204,7 +222,7 @@ impl Weaviate {
             Vectors::Several => Err(format!(
                 "the collection '{collection}' has several vectors: choose one in `target_vector`"
             )),
-            Vectors::One { vectorizer: "none", .. } => Err(format!(
+            Vectors::One { vectorizer: "none", .. } if self.embedder.is_none() => Err(format!(
                 "the collection '{collection}' has no vectorizer, so the server cannot search it by a text's meaning"
             )),
             Vectors::One { .. } => Ok(()),
@@ -228,7 +246,7 @@ impl Dataset for Weaviate {
     async fn search(&self, request: &SearchRequest) -> Result<References, UpstreamError> {
         let class = self.class().await?;
         let options = request.options;
-        let objects = self.ask(&self.query(&class, request)?).await?;
+        let objects = self.ask(&self.query(&class, request).await?).await?;
         let mut found = References { documents: Vec::new(), search_engine: NAME.to_owned() };
         for object in objects {
             let similarity = self.similarity(&class, &object)?;
@@ -242,15 +260,6 @@ impl Dataset for Weaviate {
 
     async fn health(&self) -> Health {
         remote::checked(self.check()).await
-    }
-}
-
-/// A property's value as text.
-fn text(value: Option<&Value>) -> String {
-    match value {
-        None | Some(Value::Null) => String::new(),
-        Some(Value::String(text)) => text.clone(),
-        Some(value) => value.to_string(),
     }
 }
 

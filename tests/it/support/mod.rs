@@ -5,6 +5,7 @@ pub mod certificates;
 #[cfg(feature = "otlp")]
 pub mod collector;
 pub mod database;
+pub mod embedder;
 pub mod hub;
 pub mod peer;
 pub mod process;
