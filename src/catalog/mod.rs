@@ -13,7 +13,7 @@ mod policies;
 mod tenants;
 mod usage;
 
-pub use attachments::AttachmentDraft;
+pub use attachments::{AttachmentDraft, SearchDraft};
 pub use documents::Ingestion;
 pub use endpoints::{EndpointDetail, EndpointDraft};
 pub use evaluation::{Decided, Decision, Evaluation, EvaluationDraft};

@@ -20,6 +20,7 @@ mod connections;
 mod content_filters;
 mod crash;
 mod database_faults;
+mod datasets;
 mod deadlines;
 mod drain;
 mod embedding;

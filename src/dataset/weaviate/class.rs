@@ -16,6 +16,9 @@ const MAX_DEPTH: usize = 4;
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Class {
+    /// Its name. What has none is no class.
+    #[serde(rename = "class")]
+    _class: String,
     #[serde(default)]
     properties: Option<Vec<Property>>,
     /// Of the vector without a name.
