@@ -85,6 +85,10 @@ impl Weaviate {
     }
 
     async fn query(&self, class: &Class, request: &SearchRequest) -> Result<String, UpstreamError> {
+        let vectors = class.vectors(self.config.target_vector.as_deref());
+        if self.config.search != Search::Bm25 && !matches!(vectors, Vectors::One { .. }) {
+            return Err(unnamed());
+        }
         let vector = match &self.embedder {
             Some(embedder) => Some(embedder.embed_one(&request.text).await?),
             None => None,
@@ -162,9 +166,7 @@ impl Weaviate {
                 let measured = object.distance.map(|distance| metric.similarity(distance));
                 object.certainty.map(similarity::clamped).or(measured)
             }
-            (_, Vectors::Unknown | Vectors::Several) => {
-                return Err(UpstreamError::rejected("its collection has no vector of the configured name"));
-            }
+            (_, Vectors::Unknown | Vectors::Several) => return Err(unnamed()),
         };
         similarity.ok_or_else(malformed)
     }
@@ -261,6 +263,12 @@ impl Dataset for Weaviate {
     async fn health(&self) -> Health {
         remote::checked(self.check()).await
     }
+}
+
+fn unnamed() -> UpstreamError {
+    UpstreamError::rejected(
+        "its collection has no vector of the configured name, or several and none is named",
+    )
 }
 
 fn integer(number: usize) -> Literal {
