@@ -2,9 +2,12 @@
 //!
 //! A dataset type is one file or folder here and one line in [`registry`].
 
+mod chroma;
 pub mod embedding;
 pub mod local;
+mod pgvector;
 mod registry;
+mod similarity;
 
 use async_trait::async_trait;
 

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use super::{
     Dataset,
+    chroma::{self, Chroma},
     embedding::Embeddings,
     local::{self, LocalIndexes},
+    pgvector::{self, PgVector},
 };
 use crate::{
     domain::{Attachment, schema, schema::TypeSpec},
@@ -28,14 +30,18 @@ struct Tools {
     indexes: LocalIndexes,
     upstream: Upstream,
     embeddings: Embeddings,
+    links: pgvector::Links,
 }
 
 impl Datasets {
     pub fn new(indexes: LocalIndexes, upstream: Upstream) -> Self {
-        let types: [(TypeSpec, Open); 1] =
-            [(TypeSpec::of::<local::Config>(local::NAME, local::DESCRIPTION, local::ICON, &[]), open_local)];
-        let embeddings = Embeddings::new(upstream.clone());
-        Self { types: types.into(), tools: Tools { indexes, upstream, embeddings } }
+        let types: [(TypeSpec, Open); 3] = [
+            (chroma::spec(), open_chroma),
+            (TypeSpec::of::<local::Config>(local::NAME, local::DESCRIPTION, local::ICON, &[]), open_local),
+            (pgvector::spec(), open_pgvector),
+        ];
+        let (embeddings, links) = (Embeddings::new(upstream.clone()), pgvector::Links::new(upstream.clone()));
+        Self { types: types.into(), tools: Tools { indexes, upstream, embeddings, links } }
     }
 
     /// The types, by name.
@@ -59,7 +65,17 @@ impl Datasets {
     }
 }
 
+fn open_chroma(tools: &Tools, stored: &Attachment) -> Result<Arc<dyn Dataset>, Cause> {
+    let config = schema::read(&stored.configuration)?;
+    Ok(Arc::new(Chroma::open(tools.upstream.clone(), &tools.embeddings, config)?))
+}
+
 fn open_local(tools: &Tools, stored: &Attachment) -> Result<Arc<dyn Dataset>, Cause> {
     let config: local::Config = schema::read(&stored.configuration)?;
     Ok(Arc::new(tools.indexes.dataset(stored.id, &config)))
+}
+
+fn open_pgvector(tools: &Tools, stored: &Attachment) -> Result<Arc<dyn Dataset>, Cause> {
+    let config = schema::read(&stored.configuration)?;
+    Ok(Arc::new(PgVector::open(&tools.links, &tools.embeddings, stored.id, config)?))
 }
