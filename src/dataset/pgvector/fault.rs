@@ -37,7 +37,7 @@ fn by_code(code: &str) -> UpstreamError {
         "57014" => UpstreamError::unavailable("it did not answer in time"),
         "53300" => UpstreamError::unavailable("it has too many connections"),
         _ => match code.get(..2) {
-            Some("42" | "22") => rejected("it refused the search"),
+            Some("22" | "25" | "42") => rejected("it refused the search"),
             _ => UpstreamError::unavailable("it failed"),
         },
     };

@@ -6,6 +6,7 @@ pub mod certificates;
 pub mod collector;
 pub mod database;
 pub mod embedder;
+pub mod engines;
 pub mod hub;
 pub mod peer;
 pub mod process;
