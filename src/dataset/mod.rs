@@ -2,8 +2,10 @@
 //!
 //! A dataset type is one file or folder here and one line in [`registry`].
 
+mod chroma;
 pub mod embedding;
 pub mod local;
+mod pgvector;
 mod qdrant;
 mod registry;
 mod remote;

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use super::{
     Dataset,
+    chroma::{self, Chroma},
     embedding::Embeddings,
     local::{self, LocalIndexes},
+    pgvector::{self, PgVector},
     qdrant::{self, Qdrant},
     weaviate::{self, Weaviate},
 };
@@ -21,26 +23,28 @@ type Open = fn(&Tools, &Attachment) -> Result<Arc<dyn Dataset>, Cause>;
 #[derive(Clone)]
 pub struct Datasets {
     types: Arc<[(TypeSpec, Open)]>,
-    tools: Tools,
+    tools: Arc<Tools>,
 }
 
 /// What the types work with.
-#[derive(Clone)]
 struct Tools {
     indexes: LocalIndexes,
     upstream: Upstream,
     embeddings: Embeddings,
+    links: pgvector::Links,
 }
 
 impl Datasets {
     pub fn new(indexes: LocalIndexes, upstream: Upstream) -> Self {
-        let types: [(TypeSpec, Open); 3] = [
+        let types: [(TypeSpec, Open); 5] = [
+            (chroma::spec(), open_chroma),
             (TypeSpec::of::<local::Config>(local::NAME, local::DESCRIPTION, local::ICON, &[]), open_local),
+            (pgvector::spec(), open_pgvector),
             (qdrant::spec(), open_qdrant),
             (weaviate::spec(), open_weaviate),
         ];
-        let embeddings = Embeddings::new(upstream.clone());
-        Self { types: types.into(), tools: Tools { indexes, upstream, embeddings } }
+        let (embeddings, links) = (Embeddings::new(upstream.clone()), pgvector::Links::new(upstream.clone()));
+        Self { types: types.into(), tools: Arc::new(Tools { indexes, upstream, embeddings, links }) }
     }
 
     /// The types, by name.
@@ -64,20 +68,27 @@ impl Datasets {
     }
 }
 
+fn open_chroma(tools: &Tools, stored: &Attachment) -> Result<Arc<dyn Dataset>, Cause> {
+    let config = schema::read(&stored.configuration)?;
+    Ok(Arc::new(Chroma::open(tools.upstream.clone(), &tools.embeddings, config)?))
+}
+
 fn open_local(tools: &Tools, stored: &Attachment) -> Result<Arc<dyn Dataset>, Cause> {
     let config: local::Config = schema::read(&stored.configuration)?;
     Ok(Arc::new(tools.indexes.dataset(stored.id, &config)))
 }
 
-fn open_weaviate(tools: &Tools, stored: &Attachment) -> Result<Arc<dyn Dataset>, Cause> {
-    Ok(Arc::new(Weaviate::new(
-        tools.upstream.clone(),
-        &tools.embeddings,
-        schema::read(&stored.configuration)?,
-    )?))
+fn open_pgvector(tools: &Tools, stored: &Attachment) -> Result<Arc<dyn Dataset>, Cause> {
+    let config = schema::read(&stored.configuration)?;
+    Ok(Arc::new(PgVector::open(&tools.links, &tools.embeddings, stored.id, config)?))
 }
 
 fn open_qdrant(tools: &Tools, stored: &Attachment) -> Result<Arc<dyn Dataset>, Cause> {
     let config = schema::read(&stored.configuration)?;
-    Ok(Arc::new(Qdrant::new(tools.upstream.clone(), &tools.embeddings, config)?))
+    Ok(Arc::new(Qdrant::open(tools.upstream.clone(), &tools.embeddings, config)?))
+}
+
+fn open_weaviate(tools: &Tools, stored: &Attachment) -> Result<Arc<dyn Dataset>, Cause> {
+    let config = schema::read(&stored.configuration)?;
+    Ok(Arc::new(Weaviate::open(tools.upstream.clone(), &tools.embeddings, config)?))
 }

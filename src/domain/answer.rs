@@ -105,12 +105,6 @@ pub struct PolicyEntry {
 }
 
 impl References {
-    /// Puts the most similar first, those that are equally so in the order they have, and keeps `limit`.
-    pub fn rank(&mut self, limit: usize) {
-        self.documents.sort_by(|a, b| b.similarity_score.total_cmp(&a.similarity_score));
-        self.documents.truncate(limit);
-    }
-
     /// Keeps whole documents from the front, as long as their text and metadata fit into `bytes`.
     pub fn cut(&mut self, bytes: usize) {
         let mut room = bytes;

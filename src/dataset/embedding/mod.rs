@@ -155,18 +155,25 @@ impl Embedder {
         vectors.into_iter().next().ok_or_else(answer::incomplete)
     }
 
-    /// Embeds one word past the cache, once and for five seconds at most, and returns how many numbers
-    /// its vector has. For health checks; costs a token.
+    /// How many numbers a vector has, as [`Embedder::probe_vector`] finds out.
     ///
     /// # Errors
     /// As [`Embedder::embed`].
     pub async fn probe(&self) -> Result<usize, UpstreamError> {
+        Ok(self.probe_vector().await?.len())
+    }
+
+    /// Embeds one word past the cache, once and for five seconds at most. For health checks; costs a token.
+    ///
+    /// # Errors
+    /// As [`Embedder::embed`].
+    pub async fn probe_vector(&self) -> Result<Vec<f32>, UpstreamError> {
         let asked = tokio::time::timeout(PATIENCE, async {
             let response = self.all.upstream.send_once(self.request(&[PROBE])?).await.map_err(judged)?;
             self.read(response, 1).await
         });
         let vectors = asked.await.map_err(|_| UpstreamError::unavailable(LATE))??;
-        vectors.first().map(Vec::len).ok_or_else(answer::incomplete)
+        vectors.into_iter().next().ok_or_else(answer::incomplete)
     }
 
     async fn ask(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, UpstreamError> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, de::IgnoredAny};
 
-use super::super::similarity;
+use super::super::similarity::{self, Distance as Measured};
 
 /// The score of a sparse vector that counts as a similarity of 0.5. One word in common, of middling rarity, has it.
 const SPARSE_HALF: f64 = 1.0;
@@ -85,8 +85,10 @@ impl Collection {
 impl Measure {
     pub(super) fn similarity(self, score: f64) -> f64 {
         match self.0 {
-            Some(Distance::Cosine | Distance::Dot) => similarity::of_cosine(score),
-            Some(Distance::Euclid | Distance::Manhattan) => similarity::of_distance(score),
+            // The cosine or the dot product itself.
+            Some(Distance::Cosine | Distance::Dot) => Measured::InnerProduct.similarity(1.0 - score),
+            Some(Distance::Euclid) => Measured::SquaredL2.similarity(score * score),
+            Some(Distance::Manhattan) => similarity::of_distance(score),
             None => similarity::of_score(score, SPARSE_HALF),
         }
     }
@@ -113,7 +115,8 @@ mod tests {
         assert_eq!(named.vector(Some("s")), Some((Measure(None), None)));
         assert_eq!(named.vector(None), None);
         assert_eq!(Measure(Some(Distance::Cosine)).similarity(1.0), 1.0);
-        assert_eq!(Measure(Some(Distance::Euclid)).similarity(1.0), 0.5);
+        assert_eq!(Measure(Some(Distance::Euclid)).similarity(1.0), 0.75);
+        assert_eq!(Measure(Some(Distance::Manhattan)).similarity(1.0), 0.5);
         assert_eq!(Measure(None).similarity(3.0), 0.75);
     }
 }

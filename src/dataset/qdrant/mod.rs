@@ -16,6 +16,7 @@ use super::{
     Dataset, SearchRequest,
     embedding::{self, Embedder, Embeddings},
     remote::{self, Remote, malformed},
+    similarity,
 };
 use crate::{
     domain::{Health, Reference, References, schema::TypeSpec},
@@ -97,7 +98,7 @@ enum Id {
 }
 
 impl Qdrant {
-    pub(super) fn new(
+    pub(super) fn open(
         upstream: Upstream,
         embeddings: &Embeddings,
         mut config: Config,
@@ -205,18 +206,15 @@ impl Dataset for Qdrant {
         let no_vector = || UpstreamError::rejected("its collection has no vector of the configured name");
         let (measure, _) = vector.ok_or_else(no_vector)?;
         let options = request.options;
-        let mut found = References { documents: Vec::new(), search_engine: NAME.to_owned() };
+        let mut found = Vec::new();
         for point in self.ask(request).await? {
             if !point.score.is_finite() {
                 return Err(malformed());
             }
             let similarity = measure.similarity(point.score);
-            if similarity >= options.similarity_threshold {
-                found.documents.push(self.reference(point, similarity, options.include_metadata));
-            }
+            found.push(self.reference(point, similarity, options.include_metadata));
         }
-        found.rank(options.limit);
-        Ok(found)
+        Ok(similarity::references(NAME, found, &options))
     }
 
     async fn health(&self) -> Health {

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    super::similarity,
+    super::similarity::{self, Distance},
     graphql::{Field, Name},
 };
 
@@ -61,7 +61,8 @@ struct IndexConfig {
 pub(super) enum Metric {
     Cosine,
     Dot,
-    /// Any whose distance has no upper end.
+    SquaredL2,
+    /// Any other whose distance has no upper end.
     Unbounded,
 }
 
@@ -155,9 +156,10 @@ impl Property {
 impl Metric {
     pub(super) fn similarity(self, distance: f64) -> f64 {
         match self {
-            Self::Cosine => similarity::of_cosine(1.0 - distance),
-            // The negative dot product.
-            Self::Dot => similarity::of_cosine(-distance),
+            Self::Cosine => Distance::Cosine.similarity(distance),
+            // It is the negative dot product.
+            Self::Dot => Distance::InnerProduct.similarity(1.0 + distance),
+            Self::SquaredL2 => Distance::SquaredL2.similarity(distance),
             Self::Unbounded => similarity::of_distance(distance),
         }
     }
@@ -172,6 +174,7 @@ fn metric(config: Option<&IndexConfig>) -> Metric {
     match config.and_then(|config| config.distance.as_deref()) {
         None | Some("" | "cosine") => Metric::Cosine,
         Some("dot") => Metric::Dot,
+        Some("l2-squared") => Metric::SquaredL2,
         Some(_) => Metric::Unbounded,
     }
 }

@@ -55,7 +55,7 @@ pub(super) struct Weaviate {
 }
 
 impl Weaviate {
-    pub(super) fn new(
+    pub(super) fn open(
         upstream: Upstream,
         embeddings: &Embeddings,
         mut config: Config,
@@ -249,15 +249,12 @@ impl Dataset for Weaviate {
         let class = self.class().await?;
         let options = request.options;
         let objects = self.ask(&self.query(&class, request).await?).await?;
-        let mut found = References { documents: Vec::new(), search_engine: NAME.to_owned() };
+        let mut found = Vec::new();
         for object in objects {
             let similarity = self.similarity(&class, &object)?;
-            if similarity >= options.similarity_threshold {
-                found.documents.push(self.reference(object, similarity, options.include_metadata));
-            }
+            found.push(self.reference(object, similarity, options.include_metadata));
         }
-        found.rank(options.limit);
-        Ok(found)
+        Ok(similarity::references(NAME, found, &options))
     }
 
     async fn health(&self) -> Health {

@@ -1,11 +1,13 @@
-//! Search engines that datasets are tested against: the service's own, and servers on loopback that hold documents,
-//! refuse what the real engine would refuse, and answer in its shapes. They follow the engines' public API
-//! documents; no Weaviate and no Qdrant runs in the tests.
+//! Search engines that datasets are tested against: the service's own, those that `tests/run` starts, and servers on
+//! loopback that hold documents, refuse what the real engine would refuse, and answer in its shapes. The last follow
+//! the engines' public API documents: no Weaviate and no Qdrant runs in the tests.
 
 pub mod gate;
 pub mod local;
 pub mod qdrant;
+pub mod real;
 pub mod server;
+pub mod started;
 pub mod weaviate;
 pub mod words;
 
