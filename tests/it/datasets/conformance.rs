@@ -90,12 +90,15 @@ async fn the_most_alike_come_first<E: Engine>(mut rig: Rig<E>) {
         assert!((0.0..=1.0).contains(&one.similarity), "{one:?}");
         let doc = documents().into_iter().find(|doc| doc.slug == one.slug).unwrap();
         assert_eq!(one.content, doc.text);
+        assert!(
+            ["slug", "topic", "year", "price", "open"].iter().all(|name| one.metadata.contains_key(*name))
+        );
         for (name, value) in doc.properties() {
-            // Numbers of a `Struct` have no type.
+            // Not every engine keeps lists. Numbers of a `Struct` have no type.
+            let Some(found) = one.metadata.get(&name) else { continue };
             let number = value.as_f64();
-            let same =
-                one.metadata[&name] == value || number.is_some() && one.metadata[&name].as_f64() == number;
-            assert!(same, "{name}: {:?} {value:?}", one.metadata[&name]);
+            let same = *found == value || number.is_some() && found.as_f64() == number;
+            assert!(same, "{name}: {found:?} {value:?}");
         }
     }
     let health = rig.health("docs").await;
@@ -149,7 +152,7 @@ async fn what_is_not_there_or_not_let_in_is_told<E: Engine>(mut rig: Rig<E>) {
         let health = rig.health("missing").await;
         assert!(
             !health.healthy
-                && ["Nowhere", "no such", "no table"].iter().any(|said| health.message.contains(said)),
+                && ["Nowhere", "no such", "does not exist"].iter().any(|said| health.message.contains(said)),
             "{health:?}"
         );
     }
