@@ -21,11 +21,10 @@ type Open = fn(&Tools, &Attachment) -> Result<Arc<dyn Dataset>, Cause>;
 #[derive(Clone)]
 pub struct Datasets {
     types: Arc<[(TypeSpec, Open)]>,
-    tools: Tools,
+    tools: Arc<Tools>,
 }
 
 /// What the types work with.
-#[derive(Clone)]
 struct Tools {
     indexes: LocalIndexes,
     upstream: Upstream,
@@ -41,7 +40,7 @@ impl Datasets {
             (pgvector::spec(), open_pgvector),
         ];
         let (embeddings, links) = (Embeddings::new(upstream.clone()), pgvector::Links::new(upstream.clone()));
-        Self { types: types.into(), tools: Tools { indexes, upstream, embeddings, links } }
+        Self { types: types.into(), tools: Arc::new(Tools { indexes, upstream, embeddings, links }) }
     }
 
     /// The types, by name.
