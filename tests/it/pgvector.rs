@@ -48,7 +48,8 @@ async fn an_index_finds_as_many_as_are_asked_for() {
     let (space, embedder, table) = (Space::sqlite().await, Embedder::start().await, PgVector::full().await);
     let mut clients = space.admin().await;
     for i in 0..200 {
-        let text = format!("filler number{i} of many");
+        // No two alike: the index keeps those as one.
+        let text = format!("w{i} x{} y{} z{}", i * 7, i * 13, i * i);
         table.add("docs", (&format!("f{i}"), &text, "filler"), &vector(&text, DIMENSIONS)).await;
     }
     table.run("CREATE INDEX ON docs USING hnsw (embedding vector_cosine_ops)").await;

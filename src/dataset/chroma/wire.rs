@@ -37,16 +37,19 @@ pub(super) struct Query<'a> {
     pub(super) filter: Option<&'a Map<String, Value>>,
 }
 
-/// One list for each query; ours has one.
+/// What was found, field by field.
 #[derive(Deserialize)]
 struct Answer {
-    ids: Vec<Vec<String>>,
-    distances: Vec<Vec<Option<f64>>>,
+    ids: PerQuery<String>,
+    distances: PerQuery<Option<f64>>,
     #[serde(default)]
-    documents: Option<Vec<Vec<Option<String>>>>,
+    documents: Option<PerQuery<Option<String>>>,
     #[serde(default)]
-    metadatas: Option<Vec<Vec<Option<Map<String, Value>>>>>,
+    metadatas: Option<PerQuery<Option<Map<String, Value>>>>,
 }
+
+/// One list for each query; ours has one.
+type PerQuery<T> = Vec<Vec<T>>;
 
 /// Reads the description of a collection. Its space stands in its configuration, or in its metadata if
 /// it is an old one.
@@ -90,7 +93,7 @@ pub(super) fn found(body: &[u8], distance: Distance) -> Result<Vec<Reference>, U
 
 const MALFORMED: &str = "its answer is malformed";
 
-fn first<T>(lists: Option<Vec<Vec<T>>>) -> Vec<T> {
+fn first<T>(lists: Option<PerQuery<T>>) -> Vec<T> {
     lists.and_then(|lists| lists.into_iter().next()).unwrap_or_default()
 }
 

@@ -22,6 +22,15 @@ pub(super) fn fault(error: sqlx::Error) -> UpstreamError {
     }
 }
 
+/// Whether the connection had ended before it was used.
+pub(super) fn is_gone(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) => true,
+        sqlx::Error::Database(error) => matches!(error.code().as_deref(), Some("57P01" | "57P02")),
+        _ => false,
+    }
+}
+
 fn by_code(code: &str) -> UpstreamError {
     let rejected = |reason| UpstreamError::rejected(reason);
     let error = match code {

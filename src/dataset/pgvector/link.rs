@@ -10,14 +10,17 @@ use std::{
 };
 
 use sea_orm::sqlx::{
-    self, AssertSqlSafe, Connection, PgPool, Postgres, Transaction,
+    AssertSqlSafe, Connection, PgConnection, PgPool, Postgres, Transaction,
     postgres::{PgConnectOptions, PgPoolOptions, PgSslMode},
 };
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::timeout;
 use url::Url;
 
-use super::{config::Config, fault::fault};
+use super::{
+    config::Config,
+    fault::{self, fault},
+};
 use crate::{
     domain::AttachmentId,
     error::{Cause, UpstreamError},
@@ -130,17 +133,11 @@ impl Link {
             .idle_timeout(IDLE)
             .test_before_acquire(false)
             .before_acquire(|connection, state| {
-                Box::pin(async move {
-                    if state.idle_for < TRUSTED {
-                        return Ok(true);
-                    }
-                    Ok(matches!(timeout(MOMENT, connection.ping()).await, Ok(Ok(()))))
-                })
+                Box::pin(async move { Ok(state.idle_for < TRUSTED || answers(connection).await) })
             })
-            // A search that was dropped in the middle leaves words behind; they are not waited for for ever.
-            .after_release(|connection, _| {
-                Box::pin(async move { Ok(matches!(timeout(MOMENT, connection.flush()).await, Ok(Ok(())))) })
-            })
+            // What a search left behind when it was dropped is waited for, but not for ever; and whoever has
+            // no server any more goes.
+            .after_release(|connection, _| Box::pin(async move { Ok(answers(connection).await) }))
             .connect_lazy_with(target.options.clone());
         Ok(Self { upstream, url: config.url.clone(), target, pool, aimed: Mutex::new(None) })
     }
@@ -156,11 +153,14 @@ impl Link {
     ) -> Result<Transaction<'static, Postgres>, UpstreamError> {
         self.aim().await?;
         let begin = || self.pool.begin_with(AssertSqlSafe(statement.to_owned()));
-        let begun = match begin().await {
-            // A connection that the server had closed: the next is another.
-            Err(sqlx::Error::Io(_)) => begin().await,
-            begun => begun,
-        };
+        let mut begun = begin().await;
+        // The server had closed these connections, as when it restarts; in the end a new one is made.
+        for _ in 0..self.pool.options().get_max_connections() {
+            if !begun.as_ref().is_err_and(fault::is_gone) {
+                break;
+            }
+            begun = begin().await;
+        }
         begun.map_err(|error| {
             // Perhaps it has moved.
             *self.aimed.lock().unwrap_or_else(PoisonError::into_inner) = None;
@@ -183,6 +183,10 @@ impl Link {
         *self.aimed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         Ok(())
     }
+}
+
+async fn answers(connection: &mut PgConnection) -> bool {
+    matches!(timeout(MOMENT, connection.ping()).await, Ok(Ok(())))
 }
 
 #[cfg(test)]

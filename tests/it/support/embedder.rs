@@ -14,7 +14,7 @@ use axum::{
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// Numbers of a vector, unless the server is told otherwise.
 pub const DIMENSIONS: usize = 64;
@@ -58,7 +58,7 @@ impl Embedder {
         let (state, stop) = (Arc::new(Mutex::new(settings)), CancellationToken::new());
         let routes = Router::new().route("/v1/embeddings", post(answer)).with_state(Arc::clone(&state));
         let until = stop.clone();
-        tokio::spawn(async move {
+        TaskTracker::new().spawn(async move {
             until.run_until_cancelled(async { axum::serve(listener, routes).await }).await;
         });
         Self { address, state, stop }
