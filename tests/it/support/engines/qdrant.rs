@@ -172,7 +172,9 @@ fn query(collection: &Collection, body: &Map<String, Value>) -> Result<Vec<Value
     Ok(found.into_iter().take(limit).map(scored).collect())
 }
 
-fn scorer(collection: &Collection, nearest: &Value) -> Result<Box<dyn Fn(&Doc) -> f64>, String> {
+type Scorer = Box<dyn Fn(&Doc) -> f64>;
+
+fn scorer(collection: &Collection, nearest: &Value) -> Result<Scorer, String> {
     let text = nearest.get("text").and_then(Value::as_str).map(str::to_owned);
     if nearest.is_object() && (text.is_none() || nearest.get("model").and_then(Value::as_str) != Some(MODEL))
     {
