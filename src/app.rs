@@ -189,9 +189,10 @@ fn registries(
     let longest = Duration::from_millis(config.pipeline.timeout_ms);
     let policies = Policies::new(store, &config.upstream, longest)?;
     background.spawn(policies.clone().recover_charges(until.clone()));
+    let upstream = Upstream::new(config.upstream.clone())?;
     Ok(Registries {
-        datasets: Datasets::new(indexes),
-        models: Models::new(Upstream::new(config.upstream.clone())?),
+        datasets: Datasets::new(indexes, upstream.clone()),
+        models: Models::new(upstream),
         policies,
     })
 }

@@ -211,6 +211,13 @@ impl UpstreamError {
         }
     }
 
+    /// Why, in words that a caller may read.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Unavailable { reason, .. } | Self::Rejected { reason, .. } => reason,
+        }
+    }
+
     /// The same fault, for another who waited for the same call.
     #[must_use]
     pub fn shared(&self) -> Self {

@@ -8,7 +8,7 @@ use crate::{
     dataset::SearchRequest,
     domain::{
         Attachment, AttachmentChange, Configuration, Health, NewAttachment, References, SearchOptions,
-        Tenant, TypeInfo,
+        Tenant, TypeInfo, defaults,
         rules::{self, Check},
     },
     error::{Error, Part, Violation},
@@ -27,6 +27,15 @@ pub struct AttachmentDraft {
     pub tags: Vec<String>,
     /// What could not even be read.
     pub problems: Vec<Violation>,
+}
+
+/// A search as it came: nothing is checked, and `None` means that nothing was said.
+#[derive(Clone, Default)]
+pub struct SearchDraft {
+    pub text: String,
+    pub similarity_threshold: Option<f64>,
+    pub limit: Option<i32>,
+    pub include_metadata: Option<bool>,
 }
 
 impl Catalog {
@@ -149,29 +158,21 @@ impl Catalog {
         })
     }
 
-    /// Searches a dataset, past endpoints and policies.
+    /// Searches a dataset, past endpoints and policies. Without a threshold, everything that matches at all is found.
     ///
     /// # Errors
     /// `Invalid`, `NotFound`, `Upstream`, `StoreUnavailable`.
-    pub async fn search(
-        &self,
-        tenant: &Tenant,
-        name: &str,
-        text: &str,
-        (threshold, limit): (Option<f64>, Option<i32>),
-    ) -> Result<References, Error> {
+    pub async fn search(&self, tenant: &Tenant, name: &str, draft: SearchDraft) -> Result<References, Error> {
         let mut check = Check::default();
         check.take(rules::named("name", name));
-        let text = check.take(rules::text("text", text, rules::MAX_DOCUMENT_BYTES));
-        let threshold = rules::number("similarity_threshold", threshold.unwrap_or(0.0), 0.0, 1.0);
-        let threshold = check.take(threshold);
-        let limit = check.take(rules::count("limit", limit.unwrap_or(5)));
+        let text = check.take(rules::text("text", &draft.text, rules::MAX_DOCUMENT_BYTES));
+        let threshold = draft.similarity_threshold.unwrap_or(0.0);
+        let threshold = check.take(rules::number("similarity_threshold", threshold, 0.0, 1.0));
+        let limit = check.take(rules::count("limit", draft.limit.unwrap_or(defaults::LIMIT)));
         let request = text.zip(threshold).zip(limit).map(|((text, similarity_threshold), limit)| {
             let limit = (limit as usize).min(rules::MAX_REFERENCES);
-            SearchRequest {
-                text,
-                options: SearchOptions { similarity_threshold, limit, include_metadata: true },
-            }
+            let include_metadata = draft.include_metadata.unwrap_or(true);
+            SearchRequest { text, options: SearchOptions { similarity_threshold, limit, include_metadata } }
         });
         let request = check.with(request)?;
         let stored = self.store.attachment(Part::Dataset, tenant.id, name).await?;
@@ -184,7 +185,8 @@ impl Catalog {
     /// Strikes the secrets out. Of a type that is not known any more, the whole configuration.
     pub(super) fn redacted(&self, part: Part, mut attachment: Attachment) -> Attachment {
         let configuration = std::mem::take(&mut attachment.configuration);
-        if let Some(spec) = self.specs(part).find(|spec| spec.name() == attachment.dtype) {
+        if let Some(spec) = self.specs(part).find(|spec| spec.is_called(&attachment.dtype)) {
+            attachment.dtype = spec.name().to_owned();
             attachment.configuration = spec.redact(configuration);
         }
         attachment

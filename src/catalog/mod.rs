@@ -13,7 +13,7 @@ mod policies;
 mod tenants;
 mod usage;
 
-pub use attachments::AttachmentDraft;
+pub use attachments::{AttachmentDraft, SearchDraft};
 pub use documents::Ingestion;
 pub use endpoints::{EndpointDetail, EndpointDraft};
 pub use evaluation::{Decided, Decision, Evaluation, EvaluationDraft};
@@ -84,7 +84,7 @@ fn check_type<'a>(
     (field, name): (&str, &str),
     configuration: &crate::domain::Configuration,
 ) -> Option<&'a TypeSpec> {
-    let Some(spec) = specs.find(|spec| spec.name() == name) else {
+    let Some(spec) = specs.find(|spec| spec.is_called(name)) else {
         check.fail(field, crate::error::Rule::OneOf, "is not a type that this service knows");
         return None;
     };

@@ -19,6 +19,7 @@ mod named;
 mod output;
 mod publish;
 mod query;
+mod search;
 mod secret;
 mod serve;
 mod sync;
@@ -52,6 +53,8 @@ enum Command {
     Demo(demo::Demo),
     /// Ask an endpoint and print the answer as it is made
     Query(query::Query),
+    /// Search a dataset and print what is found with its scores, past endpoints and policies
+    Search(search::Search),
     /// Load files and folders into a local dataset (.txt .md .html .json .jsonl .csv)
     Ingest(ingest::Ingest),
     /// Create, list and revoke API keys
@@ -121,6 +124,7 @@ impl Command {
             Self::Serve(serve) => serve.run().await,
             Self::Demo(demo) => demo.run().await,
             Self::Query(query) => query.run().await,
+            Self::Search(search) => search.run().await,
             Self::Ingest(ingest) => ingest.run().await,
             Self::Key(key) => key.run().await,
             Self::Marketplace(marketplace) => marketplace.run().await,

@@ -2,10 +2,18 @@
 //!
 //! A dataset type is one file or folder here and one line in [`registry`].
 
+mod chroma;
+pub mod embedding;
 pub mod local;
+mod pgvector;
+mod qdrant;
 mod registry;
+mod remote;
+mod similarity;
+mod weaviate;
 
 use async_trait::async_trait;
+use serde_json::Value;
 
 pub use registry::Datasets;
 
@@ -33,4 +41,13 @@ pub trait Dataset: Send + Sync {
 
     /// Whether a query could search it now.
     async fn health(&self) -> Health;
+}
+
+/// A field of a stored document as its text: what is no text, as JSON; what is not there, as nothing.
+fn content_of(field: Option<&Value>) -> String {
+    match field {
+        None | Some(Value::Null) => String::new(),
+        Some(Value::String(text)) => text.clone(),
+        Some(value) => value.to_string(),
+    }
 }

@@ -161,6 +161,8 @@ pub struct ApiKey {
 #[derive(Debug, Clone, PartialEq)]
 pub struct TypeInfo {
     pub name: &'static str,
+    /// What else it may be called.
+    pub aliases: &'static [&'static str],
     pub description: &'static str,
     /// One emoji.
     pub icon: &'static str,

@@ -58,7 +58,10 @@ impl TypeInfo {
     /// # Errors
     /// 404.
     pub fn named(types: Vec<crate::proto::TypeInfo>, name: &str, kind: &str) -> Result<Self, Problem> {
-        let found = types.into_iter().find(|info| info.name == name).map(Self::from);
+        let found = types
+            .into_iter()
+            .find(|info| info.name == name || info.aliases.iter().any(|alias| alias == name))
+            .map(Self::from);
         let shown: String = name.chars().take(64).collect();
         let mut kind = kind.to_owned();
         kind[..1].make_ascii_uppercase();

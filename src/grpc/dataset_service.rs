@@ -5,6 +5,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{Api, convert, ingest, status::status, tenant};
 use crate::{
+    catalog::SearchDraft,
     error::Part::Dataset,
     proto::{self, dataset_service_server::DatasetService},
 };
@@ -96,9 +97,13 @@ impl DatasetService for Api {
     ) -> Result<Response<proto::SearchDatasetResponse>, Status> {
         let tenant = tenant(&request)?;
         let request = request.into_inner();
-        let options = (request.similarity_threshold, request.limit);
-        let found =
-            self.catalog.search(&tenant, &request.name, &request.text, options).await.map_err(status)?;
+        let draft = SearchDraft {
+            text: request.text,
+            similarity_threshold: request.similarity_threshold,
+            limit: request.limit,
+            include_metadata: request.include_metadata,
+        };
+        let found = self.catalog.search(&tenant, &request.name, draft).await.map_err(status)?;
         Ok(Response::new(proto::SearchDatasetResponse { references: Some(convert::references(found)) }))
     }
 

@@ -9,10 +9,13 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use crate::{domain::TenantId, error::Error};
-
-/// The field that marks a sealed value.
-const SEALED: &str = "$sealed";
+use crate::{
+    domain::{
+        TenantId,
+        schema::{SEALED, field_at},
+    },
+    error::Error,
+};
 
 /// The space's keys. The first seals, all open: a new key is put in front of the old one.
 pub struct SecretBox {
@@ -44,30 +47,42 @@ impl SecretBox {
         Ok(base64::engine::general_purpose::STANDARD.encode(key))
     }
 
-    /// Seals `fields` of a configuration in place.
+    /// Seals `fields` of a configuration, or of objects in it, in place.
     pub(super) fn seal(
         &self,
         owner: Owner,
         fields: &[&str],
         config: &mut Map<String, Value>,
     ) -> Result<(), Error> {
-        for (field, value) in config.iter_mut().filter(|(field, _)| fields.contains(&field.as_str())) {
-            let sealed = self.seal_text(&owner.bind(field), &value.to_string())?;
+        for path in fields {
+            let Some(value) = field_at(config, path) else { continue };
+            let sealed = self.seal_text(&owner.bind(path), &value.to_string())?;
             *value = json!({ SEALED: sealed });
         }
         Ok(())
     }
 
-    /// Opens every sealed field of a configuration in place.
+    /// Opens every sealed field of a configuration, and of objects in it, in place.
     pub(super) fn open(&self, owner: Owner, config: &mut Map<String, Value>) -> Result<(), Error> {
         for (field, value) in config.iter_mut() {
-            let Some(sealed) = value.get(SEALED).and_then(Value::as_str) else { continue };
-            let text = self.open_text(&owner.bind(field), sealed);
-            let text =
-                text.ok_or_else(|| Error::internal("a sealed value does not open: wrong SYFT_SECRET_KEY?"))?;
-            *value = serde_json::from_str(&text).map_err(Error::internal)?;
+            if self.open_value(owner, field, value)? {
+                continue;
+            }
+            for (inner, value) in value.as_object_mut().into_iter().flatten() {
+                self.open_value(owner, &format!("{field}.{inner}"), value)?;
+            }
         }
         Ok(())
+    }
+
+    /// Whether it was sealed.
+    fn open_value(&self, owner: Owner, path: &str, value: &mut Value) -> Result<bool, Error> {
+        let Some(sealed) = value.get(SEALED).and_then(Value::as_str) else { return Ok(false) };
+        let text = self.open_text(&owner.bind(path), sealed);
+        let text =
+            text.ok_or_else(|| Error::internal("a sealed value does not open: wrong SYFT_SECRET_KEY?"))?;
+        *value = serde_json::from_str(&text).map_err(Error::internal)?;
+        Ok(true)
     }
 
     /// Seals a text for `context` as `key id.nonce+ciphertext`, URL-safe.

@@ -6,11 +6,12 @@ mod clocks;
 mod retry;
 pub mod sse;
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use futures_util::StreamExt;
 use reqwest::{RequestBuilder, Response, StatusCode, Url, header::HeaderMap};
 use serde::{Deserialize, Serialize};
+use tokio::net::TcpStream;
 
 pub use clocks::Clocks;
 
@@ -125,6 +126,30 @@ impl Upstream {
         self.in_time(retry::attempt(request)).await
     }
 
+    /// An address of a host that may be called and accepts connections, for protocols other than HTTP.
+    ///
+    /// # Errors
+    /// `Rejected` when no address may be called; `Unavailable` when none answers.
+    pub async fn reach(&self, host: &str, port: u16) -> Result<SocketAddr, UpstreamError> {
+        // As in URLs.
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let limit = Duration::from_millis(self.config.connect_timeout_ms);
+        let found = tokio::time::timeout(limit, tokio::net::lookup_host((host, port))).await;
+        let unknown = || UpstreamError::unavailable("its host is not known");
+        let found: Vec<_> = found.map_err(|_| unknown())?.map_err(|e| unknown().because(e))?.collect();
+        let allowed: Vec<_> =
+            found.iter().copied().filter(|address| self.guard.allows(address.ip())).collect();
+        if allowed.is_empty() && !found.is_empty() {
+            return Err(UpstreamError::rejected("its address is not allowed"));
+        }
+        for address in allowed {
+            if let Ok(Ok(_)) = tokio::time::timeout(limit, TcpStream::connect(address)).await {
+                return Ok(address);
+            }
+        }
+        Err(UpstreamError::unavailable("it cannot be reached"))
+    }
+
     /// Clocks for one streamed answer, started now.
     pub fn clocks(&self) -> Clocks {
         Clocks::new(
@@ -193,6 +218,14 @@ pub async fn read_at_most(
 pub fn traced(request: RequestBuilder, trace: &TraceContext) -> RequestBuilder {
     let mut headers = HeaderMap::with_capacity(2);
     traces::here().as_ref().unwrap_or(trace).inject(&mut headers);
+    request.headers(headers)
+}
+
+/// Makes a call part of the current span's trace; of none while spans are off.
+pub fn in_span(request: RequestBuilder) -> RequestBuilder {
+    let Some(trace) = traces::here() else { return request };
+    let mut headers = HeaderMap::with_capacity(2);
+    trace.inject(&mut headers);
     request.headers(headers)
 }
 

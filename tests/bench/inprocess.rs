@@ -74,12 +74,13 @@ async fn serve(folder: &Path) -> Result<(), Fault> {
     let config = pipeline::Config::default();
     let pipeline = Pipeline::new(config, plans, recorder, lifetime, metrics.clone());
     let indexes = LocalIndexes::new(store.clone(), folder.join("indexes"), tasks.clone(), shutdown);
-    let models = Models::new(Upstream::new(upstream::Config::default())?);
+    let upstream = Upstream::new(upstream::Config::default())?;
+    let models = Models::new(upstream.clone());
     let hub = Hub::new(&upstream::Config::default())?;
     let parts = listing::Parts {
         store: store.clone(),
         hub: hub.clone(),
-        datasets: Datasets::new(indexes),
+        datasets: Datasets::new(indexes, upstream),
         models,
         policies,
         tasks,

@@ -41,6 +41,7 @@ fn help_names_every_command() {
         "serve",
         "demo",
         "query",
+        "search",
         "ingest",
         "key",
         "marketplace",

@@ -20,6 +20,7 @@ async fn search(clients: &mut Clients, text: &str, threshold: f64) -> Vec<(Strin
         text: text.to_owned(),
         similarity_threshold: Some(threshold),
         limit: Some(100),
+        include_metadata: None,
     };
     let found = clients.datasets.search_dataset(request).await.unwrap().into_inner().references.unwrap();
     found.documents.into_iter().map(|found| (found.document_id, found.similarity_score)).collect()

@@ -25,6 +25,7 @@ missing_packages() {
     test)
       has cc || echo build-essential
       [[ -n ${SYFT_TEST_POSTGRES_URL-} ]] || postgres_bin >/dev/null || echo postgresql
+      [[ -n ${SYFT_TEST_CHROMA_URL-} && -n ${SYFT_TEST_PGVECTOR_URL-} ]] || has_venv || echo python3-venv
       ;;
     buf) has npm || echo npm ;;
     python)

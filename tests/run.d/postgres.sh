@@ -1,4 +1,4 @@
-# A throwaway Postgres server. Sourced by tests/run.
+# Throwaway Postgres servers. Sourced by tests/run.
 # shellcheck shell=bash
 
 # The folder of the server's programs. Debian keeps them off the PATH, by version.
@@ -28,16 +28,22 @@ start_postgres() {
   # Tests fail rather than skip without a server.
   export SYFT_TEST_REQUIRE_POSTGRES=1
   [[ -z ${SYFT_TEST_POSTGRES_URL-} ]] || return 0
-  local start=$SECONDS
+  local bin
   heading postgres
   bin=$(postgres_bin) || die 'no Postgres server is installed'
-  make_cluster
-  local port
+  start_cluster "$bin"
+  export SYFT_TEST_POSTGRES_URL=$postgres_url
+}
+
+# start_cluster BIN: a new server by the programs in a folder. Its URL is in $postgres_url.
+start_cluster() {
+  local start=$SECONDS port
+  make_cluster "$1"
   for _ in {1..10}; do
     port=$(free_port)
     if start_server "$port"; then
-      export SYFT_TEST_POSTGRES_URL=postgres://postgres@127.0.0.1:$port/postgres
-      printf -- '--- %s started in %d s\n' "$SYFT_TEST_POSTGRES_URL" $((SECONDS - start))
+      postgres_url=postgres://postgres@127.0.0.1:$port/postgres
+      printf -- '--- %s started in %d s\n' "$postgres_url" $((SECONDS - start))
       return
     fi
   done
@@ -49,10 +55,12 @@ make_cluster() {
   # Not in $TMPDIR: the path of a Unix socket has room for 107 bytes only, and Postgres's user must be
   # able to get there.
   cluster=$(mktemp -d /tmp/syft-postgres.XXXXXX)
+  clusters+=("$cluster")
+  ln -s "$1" "$cluster/bin"
   if ((EUID == 0)); then
     chown "$(postgres_user)" "$cluster"
   fi
-  as_postgres "$bin/initdb" --pgdata="$cluster/data" --username=postgres --auth=trust \
+  as_postgres bin/initdb --pgdata="$cluster/data" --username=postgres --auth=trust \
     --encoding=UTF8 --no-locale --no-sync >"$cluster/initdb.log" 2>&1 || {
     cat "$cluster/initdb.log" >&2
     die 'initdb failed'
@@ -79,14 +87,16 @@ free_port() {
 }
 
 start_server() {
-  as_postgres "$bin/pg_ctl" start --silent --wait --pgdata="$cluster/data" --log="$cluster/log" \
+  as_postgres bin/pg_ctl start --silent --wait --pgdata="$cluster/data" --log="$cluster/log" \
     --options="-p $1" 2>/dev/null
 }
 
 stop_postgres() {
-  [[ -n $cluster ]] || return 0
-  if [[ -e $cluster/data/postmaster.pid ]]; then
-    as_postgres "$bin/pg_ctl" stop --silent --pgdata="$cluster/data" --mode=immediate || true
-  fi
-  rm -rf "$cluster"
+  local cluster
+  for cluster in "${clusters[@]}"; do
+    if [[ -e $cluster/data/postmaster.pid ]]; then
+      as_postgres bin/pg_ctl stop --silent --pgdata="$cluster/data" --mode=immediate || true
+    fi
+    rm -rf "$cluster"
+  done
 }

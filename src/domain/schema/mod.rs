@@ -14,12 +14,16 @@ use super::{Configuration, TypeInfo, rules::violation};
 use crate::error::{Cause, Rule, Violation};
 use nested::Held;
 
+/// The field that marks a sealed value.
+pub const SEALED: &str = "$sealed";
+
 /// What stands in an answer where a secret would.
 pub const REDACTED: &str = "[redacted]";
 
 /// A type, as far as its owner sees it.
 pub struct TypeSpec {
     name: &'static str,
+    aliases: &'static [&'static str],
     description: &'static str,
     icon: &'static str,
     secrets: &'static [&'static str],
@@ -33,7 +37,7 @@ pub struct TypeSpec {
 
 impl TypeSpec {
     /// The type whose configuration is a `C`. `icon` is one emoji, `secrets` names the fields to seal and
-    /// to redact.
+    /// to redact, as `api_key` or, within an object, `embedding.api_key`.
     pub fn of<C: JsonSchema>(
         name: &'static str,
         description: &'static str,
@@ -48,6 +52,7 @@ impl TypeSpec {
         mark_secrets(&mut schema, secrets);
         Self {
             name,
+            aliases: &[],
             description,
             icon,
             secrets,
@@ -57,6 +62,12 @@ impl TypeSpec {
             beyond_schema: |_| Vec::new(),
             holds: None,
         }
+    }
+
+    /// Other names of the type. What is stored and shown is its own.
+    #[must_use]
+    pub fn also(self, aliases: &'static [&'static str]) -> Self {
+        Self { aliases, ..self }
     }
 
     /// Names the fields that anybody may see, as on a marketplace. Without it, none.
@@ -82,13 +93,18 @@ impl TypeSpec {
         self.name
     }
 
+    /// Whether a name is its own or an alias.
+    pub fn is_called(&self, name: &str) -> bool {
+        self.name == name || self.aliases.contains(&name)
+    }
+
     pub fn secrets(&self) -> &'static [&'static str] {
         self.secrets
     }
 
     pub fn info(&self) -> TypeInfo {
-        let (name, description, icon) = (self.name, self.description, self.icon);
-        TypeInfo { name, description, icon, config_schema: self.schema.clone() }
+        let Self { name, aliases, description, icon, .. } = *self;
+        TypeInfo { name, aliases, description, icon, config_schema: self.schema.clone() }
     }
 
     /// Everything in which a configuration breaks the schema. No message holds a value.
@@ -97,8 +113,8 @@ impl TypeSpec {
             return vec![violation("configuration", Rule::Schema, "cannot be checked")];
         };
         let instance = Value::Object(configuration.clone());
-        if has_nul(&instance) {
-            return vec![violation("configuration", Rule::Pattern, "must not contain the character NUL")];
+        if let Some(message) = unstorable(&instance) {
+            return vec![violation("configuration", Rule::Pattern, message)];
         }
         let mut broken: Vec<_> = validator
             .iter_errors(&instance)
@@ -128,8 +144,8 @@ impl TypeSpec {
         if let Some(held) = &self.holds {
             return held.redact(configuration);
         }
-        for (field, value) in &mut configuration {
-            if self.secrets.contains(&field.as_str()) && !value.is_null() {
+        for path in self.secrets {
+            if let Some(value) = field_at(&mut configuration, path).filter(|value| !value.is_null()) {
                 *value = json!(REDACTED);
             }
         }
@@ -146,19 +162,51 @@ pub fn read<C: DeserializeOwned>(configuration: &Configuration) -> Result<C, Cau
     Ok(serde_json::from_value(Value::Object(configuration.clone()))?)
 }
 
-/// The one character that Postgres cannot store.
-fn has_nul(value: &Value) -> bool {
+/// A field of a configuration, or of an object in it: `api_key` or `embedding.api_key`.
+pub fn field_at<'a>(configuration: &'a mut Configuration, path: &str) -> Option<&'a mut Value> {
+    match path.split_once('.') {
+        Some((outer, inner)) => configuration.get_mut(outer)?.as_object_mut()?.get_mut(inner),
+        None => configuration.get_mut(path),
+    }
+}
+
+/// Why a value cannot be kept: NUL is the one character that Postgres cannot store, and [`SEALED`] is ours.
+fn unstorable(value: &Value) -> Option<&'static str> {
+    let nul = |text: &str| text.contains('\0').then_some("must not contain the character NUL");
     match value {
-        Value::String(text) => text.contains('\0'),
-        Value::Array(values) => values.iter().any(has_nul),
-        Value::Object(object) => object.iter().any(|(name, value)| name.contains('\0') || has_nul(value)),
-        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+        Value::String(text) => nul(text),
+        Value::Array(values) => values.iter().find_map(unstorable),
+        Value::Object(object) if object.contains_key(SEALED) => Some("must not contain a field `$sealed`"),
+        Value::Object(object) => {
+            object.iter().find_map(|(name, value)| nul(name).or_else(|| unstorable(value)))
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => None,
     }
 }
 
 fn mark_secrets(schema: &mut Map<String, Value>, secrets: &[&str]) {
-    let Some(Value::Object(properties)) = schema.get_mut("properties") else { return };
-    for (_, property) in properties.iter_mut().filter(|(name, _)| secrets.contains(&name.as_str())) {
-        property["secret"] = json!(true);
+    for path in secrets {
+        let (outer, inner) =
+            path.split_once('.').map_or((None, *path), |(outer, inner)| (Some(outer), inner));
+        let object = match outer {
+            Some(outer) => property(schema, outer).and_then(object_of),
+            None => Some(&mut *schema),
+        };
+        if let Some(secret) = object.and_then(|object| property(object, inner)) {
+            secret["secret"] = json!(true);
+        }
     }
+}
+
+fn property<'a>(schema: &'a mut Map<String, Value>, name: &str) -> Option<&'a mut Value> {
+    schema.get_mut("properties")?.get_mut(name)
+}
+
+/// The object's schema in that of a field, which may also be null.
+fn object_of(field: &mut Value) -> Option<&mut Map<String, Value>> {
+    if field.get("anyOf").is_none() {
+        return field.as_object_mut();
+    }
+    let forms = field.get_mut("anyOf")?.as_array_mut()?;
+    forms.iter_mut().find(|form| form.get("properties").is_some())?.as_object_mut()
 }

@@ -2,6 +2,7 @@
 
 mod datasets;
 mod models;
+mod search;
 
 use http::Method;
 use prost_types::FieldMask;
@@ -104,7 +105,7 @@ pub(super) fn dataset_routes() -> Vec<Route> {
         "/api/v1/datasets/{name}",
         "/api/v1/datasets/{name}/health",
     ];
-    routes::<datasets::Datasets>(PATHS)
+    routes::<datasets::Datasets>(PATHS).into_iter().chain([search::route()]).collect()
 }
 
 pub(super) fn model_routes() -> Vec<Route> {

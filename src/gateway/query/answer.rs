@@ -137,7 +137,7 @@ impl Completed {
         let (cost, currency) = price(end.cost);
         let completion = end.completion;
         Self {
-            references: found.map(|found| references(found, 0.0)),
+            references: found.map(References::from),
             finish_reason: completion.as_ref().map(|made| finish_reason(made.finish_reason())),
             usage: completion.as_ref().map(|made| usage(made.usage.unwrap_or_default())),
             model: completion.as_ref().map(|made| made.model.clone()),
@@ -162,6 +162,13 @@ fn summary(summary: proto::Summary, cost: f64, query_id: &str) -> Summary {
         logprobs: None,
         cost,
         provider_info: ProviderInfo { api_version: Some("v1"), response_time_ms: None, search_engine: None },
+    }
+}
+
+impl From<proto::References> for References {
+    /// What cost nothing.
+    fn from(found: proto::References) -> Self {
+        references(found, 0.0)
     }
 }
 

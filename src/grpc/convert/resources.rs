@@ -188,6 +188,7 @@ pub(in crate::grpc) fn type_info(info: TypeInfo) -> proto::TypeInfo {
         description: info.description.to_owned(),
         config_schema: Some(to_struct(info.config_schema)),
         icon: info.icon.to_owned(),
+        aliases: info.aliases.iter().map(|alias| (*alias).to_owned()).collect(),
     }
 }
 

@@ -115,6 +115,12 @@ fn requests(names: &Names) -> Vec<(&'static str, &'static str, String, Option<Va
         ("PATCH", "/api/v1/datasets/{name}", at("datasets", dataset, ""), change()),
         ("DELETE", "/api/v1/datasets/{name}", at("datasets", dataset, ""), None),
         ("GET", "/api/v1/datasets/{name}/health", at("datasets", dataset, "/health"), None),
+        (
+            "POST",
+            "/api/v1/datasets/{name}/search",
+            at("datasets", dataset, "/search"),
+            Some(json!({"text": "a"})),
+        ),
         ("GET", "/api/v1/models/{name}", at("models", model, ""), None),
         ("PATCH", "/api/v1/models/{name}", at("models", model, ""), change()),
         ("DELETE", "/api/v1/models/{name}", at("models", model, ""), None),

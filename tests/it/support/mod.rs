@@ -5,6 +5,8 @@ pub mod certificates;
 #[cfg(feature = "otlp")]
 pub mod collector;
 pub mod database;
+pub mod embedder;
+pub mod engines;
 pub mod hub;
 pub mod peer;
 pub mod process;
