@@ -53,8 +53,7 @@ impl<'a> Claimed<'a> {
         let Some(key) = key.transpose()? else { return Ok(None) };
         let mut pause = PAUSES.0;
         loop {
-            // Never dropped half-way: what is held must be known here.
-            match repeats.claim(&key, turn.query_id).await? {
+            match cx.bound(repeats.claim(&key, turn.query_id)).await? {
                 Claim::First => break,
                 Claim::Counted => {
                     turn.repeat = Repeat::Counted;
@@ -71,13 +70,16 @@ impl<'a> Claimed<'a> {
                 Claim::Running => cx.bound(waited(repeats, &key, &mut pause)).await?,
             }
         }
+        turn.name = Some(Box::new(key.clone()));
         Ok(Some(Self { repeats, key, query: turn.query_id, repeat: turn.repeat }))
     }
 
     /// What is to be left behind of the query.
     pub(super) fn ending(&self, turn: &Turn, outcome: Outcome) -> Ending {
-        // What was paid for needs no second payment, though its client had gone when the text left.
-        if turn.has_answered(outcome) || turn.cost.is_some() {
+        // What was paid for needs no second payment, though its client had gone when the text left. Who has had
+        // a part, and was counted and charged for that, must not have the whole for it.
+        let is_paid = turn.cost.is_some() && !turn.cost_is_part;
+        if outcome == Outcome::Completed || is_paid {
             Ending::Answered
         } else if self.repeat == Repeat::Counted || turn.admitted() {
             Ending::Counted

@@ -173,9 +173,13 @@ impl EventSink {
     /// The text that the client was handed, as far as it is kept: nothing of an answer that was to be handed over
     /// whole, and is not whole.
     pub(super) fn told(&self, whole: bool) -> Option<String> {
-        let handed = whole || !self.folds.load(Ordering::Relaxed);
-        let text = self.kept.as_ref().filter(|_| handed && self.first_token.is_some());
-        text.map(|kept| kept.text.clone())
+        let kept = self.kept.as_ref().filter(|_| whole || !self.folds.load(Ordering::Relaxed))?;
+        // Of one who has gone, what waited was not handed over.
+        let handed = match !whole && self.events.is_closed() {
+            true => self.handed.characters.load(Ordering::Relaxed),
+            false => self.characters,
+        };
+        (handed > 0).then(|| RecordedText::head(&kept.text, handed).to_owned())
     }
 
     pub(super) fn first_event(&self) -> Option<Instant> {

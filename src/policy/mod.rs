@@ -16,6 +16,7 @@ mod pii_filter;
 mod prompt_filter;
 mod rate_limit;
 mod registry;
+mod scope;
 mod set;
 mod share;
 mod token_limit;

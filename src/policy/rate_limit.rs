@@ -7,7 +7,11 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, json};
 
-use super::{Foresight, Outcome, Phase, Policy, Repeat, Turn, pattern::Pattern};
+use super::{
+    Foresight, Outcome, Phase, Policy, Repeat, Turn,
+    pattern::Pattern,
+    scope::{Scope, everybody},
+};
 use crate::{
     domain::{PolicyId, schema::TypeSpec},
     error::{Cause, Error, Refusal},
@@ -37,14 +41,6 @@ pub(super) struct Config {
     #[serde(default = "everybody")]
     #[schemars(length(max = 10_000))]
     applied_to: Vec<String>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-enum Scope {
-    #[default]
-    PerUser,
-    Global,
 }
 
 /// All `rate_limit` policies of one endpoint: a query needs room in each that applies to its caller,
@@ -142,26 +138,19 @@ impl Limit {
     }
 
     fn window(&self, email: &str) -> Window {
-        let key = match self.scope {
-            Scope::PerUser => email.to_owned(),
-            Scope::Global => String::new(),
-        };
+        let key = self.scope.key(email);
         Window { policy: self.policy, key, limit: self.count, length: self.window }
     }
 
     fn refusal(&self, retry_after: Duration) -> Refusal {
         // Rounded up: who waits that long is let in.
         let seconds = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
-        let scope = match self.scope {
-            Scope::PerUser => "per_user",
-            Scope::Global => "global",
-        };
         let details = [
             ("limit", json!(self.text)),
             ("current_count", json!(self.count)),
             ("remaining", json!(0)),
             ("reset_seconds", json!(seconds)),
-            ("scope", json!(scope)),
+            ("scope", json!(self.scope.name())),
         ];
         Refusal {
             policy_type: NAME,
@@ -172,8 +161,4 @@ impl Limit {
             details: Map::from_iter(details.map(|(name, value)| (name.to_owned(), value))),
         }
     }
-}
-
-pub(super) fn everybody() -> Vec<String> {
-    vec!["*".to_owned()]
 }

@@ -12,6 +12,7 @@ use super::{Phase, Policy};
 use crate::{
     domain::{Caller, Cost, PolicyEntry, Query, QueryId, Usage},
     error::{Ended, Refusal},
+    store::RepeatKey,
     telemetry::TraceContext,
 };
 
@@ -25,6 +26,8 @@ pub struct Turn {
     pub preview: bool,
     /// Whether it was asked before.
     pub repeat: Repeat,
+    /// The name under which it is held, so that nobody else pays for it.
+    pub name: Option<Box<RepeatKey>>,
     /// Where in its trace the query is, for calls that are made for it.
     pub trace: TraceContext,
     /// Tokens so far. Estimated until the model has said.
@@ -44,6 +47,8 @@ pub struct Turn {
     pub prompt_bytes: Option<usize>,
     /// What the query costs; set by payment policies.
     pub cost: Option<Cost>,
+    /// Whether that pays for a part of the answer only.
+    pub cost_is_part: bool,
     /// What policies have to say in `policy_metadata`.
     pub entries: Vec<PolicyEntry>,
     /// Indices of the policies that were entered, in order.
@@ -95,6 +100,7 @@ impl Turn {
             query,
             preview,
             repeat: Repeat::No,
+            name: None,
             trace,
             usage: Usage::default(),
             documents: 0,
@@ -104,6 +110,7 @@ impl Turn {
             is_clients_deadline: false,
             prompt_bytes: None,
             cost: None,
+            cost_is_part: false,
             entries: Vec::new(),
             entered: Vec::new(),
             admitted: false,

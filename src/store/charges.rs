@@ -8,7 +8,7 @@ use sea_orm::{ConnectionTrait, QueryResult, Statement, Value};
 use tokio::{task::JoinHandle, time::sleep};
 use uuid::Uuid;
 
-use super::{Store, clock, now, seal::Owner};
+use super::{RepeatKey, Store, clock, now, repeats, seal::Owner};
 use crate::{
     domain::{ChargeId, EndpointId, PolicyId, QueryId, TenantId},
     error::Error,
@@ -36,6 +36,8 @@ pub struct NewCharge {
     pub account: String,
     /// What is to become of it, where that is known before.
     pub decision: Option<Decision>,
+    /// The query's name, if it has one.
+    pub name: Option<RepeatKey>,
 }
 
 /// What is to become of a reservation. Made once.
@@ -79,7 +81,8 @@ impl Store {
     /// Writes an intent down. Left alone, it is due after `undecided`.
     ///
     /// # Errors
-    /// `StoreUnavailable`: the intent may be there nevertheless.
+    /// `StoreUnavailable`: the intent may be there nevertheless. Also when another has taken the query over, and
+    /// pays instead.
     pub async fn intend_charge(&self, new: NewCharge, undecided: Duration) -> Result<(), Error> {
         let account = self.secrets().seal_text(&binding(new.tenant, new.id), &new.account)?;
         let sql = format!(
@@ -103,8 +106,19 @@ impl Store {
             micros(undecided).into(),
             now().into(),
         ];
-        self.alter(self.statement(&sql, values)).await?;
-        Ok(())
+        let (insert, query, name) = (self.statement(&sql, values), new.query, new.name);
+        let written = self.write_in_turn(move |txn| {
+            Box::pin(async move {
+                // Locks it, so that who takes the query over finds the charge, or this finds it taken over.
+                if let Some(name) = &name
+                    && !repeats::keep(txn, name, query).await?
+                {
+                    return Err(Error::StoreUnavailable("the query was taken over".into()));
+                }
+                Ok(txn.execute_raw(insert).await.map(|_| ())?)
+            })
+        });
+        written.await
     }
 
     /// Keeps what the service calls a reservation.
@@ -133,6 +147,15 @@ impl Store {
             clock(self.backend())
         );
         self.alter(self.statement(&sql, [id.0.into(), decision.name().into(), micros(again).into()])).await
+    }
+
+    /// Whether it was decided to take a charge.
+    ///
+    /// # Errors
+    /// `StoreUnavailable`.
+    pub async fn is_confirmed(&self, id: ChargeId) -> Result<bool, Error> {
+        let sql = "SELECT 1 FROM charges WHERE id = $1 AND decision = 'confirm'";
+        Ok(self.reader().query_one_raw(self.statement(sql, [id.0.into()])).await?.is_some())
     }
 
     /// Takes a decision back whose query has failed meanwhile: whether it has been written, is still being

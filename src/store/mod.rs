@@ -117,7 +117,7 @@ struct Inner {
     records_lost: Arc<AtomicU64>,
     charges_lost: AtomicU64,
     /// One for each sum over records that is being made.
-    summaries: Semaphore,
+    summaries: Arc<Semaphore>,
     /// A listing may have become due.
     outbox: Notify,
     /// Ends the writers that serve a queue, once their queues are empty.
@@ -144,7 +144,7 @@ impl Store {
             turns: Semaphore::new(write::TURNS),
             records_lost: Arc::default(),
             charges_lost: AtomicU64::default(),
-            summaries: Semaphore::new(usage::SUMMARIES),
+            summaries: Arc::new(Semaphore::new(usage::SUMMARIES)),
             outbox: Notify::new(),
             closing: CancellationToken::new(),
             config,

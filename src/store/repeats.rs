@@ -12,7 +12,7 @@ use std::{
 };
 
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, QueryResult, Statement, Value};
-use tokio::time::sleep;
+use tokio::{sync::oneshot, time::sleep};
 use uuid::Uuid;
 
 use super::{Store, bulk::Bulk, clock, database_micros};
@@ -88,19 +88,37 @@ impl Repeats {
     }
 
     /// Claims a query. What is held must be given to [`Repeats::finish`]; if that never happens, it counts as
-    /// running for 15 s more. One transaction of one or two statements.
+    /// running for 15 s more. What is claimed for who has gone away is given back. One transaction of one or two
+    /// statements.
     ///
     /// # Errors
     /// `StoreUnavailable`.
     pub async fn claim(&self, key: &RepeatKey, query: QueryId) -> Result<Claim, Error> {
+        let (reply, answer) = oneshot::channel();
+        let (repeats, key) = (self.clone(), key.clone());
+        self.store.inner.tasks.spawn(async move {
+            let untaken = match reply.send(repeats.hold(&key, query).await) {
+                Err(Ok(Claim::First)) => Ending::Void,
+                Err(Ok(Claim::Counted)) => Ending::Counted,
+                _ => return,
+            };
+            if let Err(error) = repeats.finish(&key, query, untaken).await {
+                tracing::warn!(cause = error.cause(), "a claim was not given back");
+            }
+        });
+        answer.await.map_err(Error::internal)?
+    }
+
+    async fn hold(&self, key: &RepeatKey, query: QueryId) -> Result<Claim, Error> {
         let wanted = key.clone();
-        let claimed =
-            self.store.write_in_turn(move |txn| Box::pin(async move { claim(txn, &wanted, query.0).await }));
-        let claim = claimed.await?;
-        if matches!(claim, Claim::First | Claim::Counted) {
+        let claimed = self
+            .store
+            .write_in_turn(move |txn| Box::pin(async move { claim(txn, &wanted, query.0).await }))
+            .await?;
+        if matches!(claimed, Claim::First | Claim::Counted) {
             self.held().insert((key.clone(), query));
         }
-        Ok(claim)
+        Ok(claimed)
     }
 
     /// Whether a query runs that is the same. Locks nothing.
@@ -174,9 +192,11 @@ impl Store {
     /// `StoreUnavailable`.
     pub async fn forget_stale_repeats(&self, limit: u64) -> Result<u64, Error> {
         let backend = self.backend();
+        // Asked of the rows that are deleted too: one may be claimed after it was found.
+        let stale = "until < $1 AND (state <> 'running' OR until < $2)";
         let sql = format!(
             "DELETE FROM repeats WHERE (tenant_id, key) IN (SELECT tenant_id, key FROM repeats \
-             WHERE until < $1 AND (state <> 'running' OR until < $2) LIMIT {limit})"
+             WHERE {stale} LIMIT {limit}) AND {stale}"
         );
         let deleted = self.write(move |txn| {
             Box::pin(async move {
@@ -189,6 +209,21 @@ impl Store {
         });
         deleted.await
     }
+}
+
+/// Renews a query that is about to take money, so that nobody takes it over before that is written. Says whether
+/// it is still held.
+pub(super) async fn keep(txn: &DatabaseTransaction, key: &RepeatKey, query: QueryId) -> Result<bool, Error> {
+    let backend = txn.get_database_backend();
+    let sql = format!(
+        "UPDATE repeats SET until = {} + $4 WHERE tenant_id = $1 AND key = $2 AND query_id = $3 \
+         AND state = 'running'",
+        clock(backend)
+    );
+    let values: [Value; 4] =
+        [key.tenant.0.into(), key.key.clone().into(), query.0.into(), micros(TERM).into()];
+    let kept = txn.execute_raw(Statement::from_sql_and_values(backend, sql, values)).await?;
+    Ok(kept.rows_affected() > 0)
 }
 
 async fn claim(txn: &DatabaseTransaction, key: &RepeatKey, query: Uuid) -> Result<Claim, Error> {

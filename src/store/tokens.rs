@@ -143,6 +143,7 @@ impl TokenCounters {
 
     /// Counts `used` instead of what was held, soon, and before anything that this process asks for later.
     pub async fn settle(&self, holds: Vec<Hold>, used: Amount) {
+        let used = used.countable();
         let settled = holds.into_iter().map(|hold| Settlement { hold, used }).collect();
         if self.requests.send_timeout(Request::Settle(settled), PATIENCE).await.is_err() {
             tracing::warn!("a query's tokens were not settled: its bound counts until upkeep gives it back");

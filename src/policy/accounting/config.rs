@@ -11,7 +11,7 @@ use super::{
 use crate::{
     domain::{self, Configuration, PolicyId, Usage, rules::violation, schema},
     error::{Cause, Rule, Violation},
-    policy::{pattern::Pattern, rate_limit::everybody},
+    policy::{pattern::Pattern, scope::everybody},
 };
 
 #[derive(Clone, Deserialize, JsonSchema)]

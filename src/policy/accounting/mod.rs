@@ -166,6 +166,7 @@ impl Accounting {
             currency: due.cost.currency.clone(),
             account: first.account.written(),
             decision: due.decision,
+            name: turn.name.as_deref().cloned(),
         };
         let token = turn.query.transaction_token().unwrap_or_default();
         self.till.reserve(clock, new, &first.account, (&self.slug, token)).await
@@ -206,6 +207,7 @@ impl Accounting {
             note(turn, "free", cost, None);
             return Ok(());
         }
+        turn.cost_is_part = share == Share::Delivered;
         // What has been read is owed, whatever happens now; what has not can still be kept back.
         let decision = turn.text_delivered.then_some(Decision::Confirm);
         let due = Due { charge: ChargeId::new(), cost, decision };

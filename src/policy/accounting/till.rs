@@ -143,7 +143,8 @@ impl Till {
     async fn look_again(&self, clock: Clock, charge: ChargeId, error: Error) -> Result<bool, Error> {
         let cancelled = self.store.decide_charge(charge, Decision::Cancel, SOON);
         match self.write_within(clock.step(HOOK), cancelled).await {
-            Ok(false) => Ok(true),
+            // By this query's confirmation, or by another's cancellation.
+            Ok(false) => self.write_within(clock.step(HOOK), self.store.is_confirmed(charge)).await,
             Ok(true) | Err(_) => Err(error),
         }
     }

@@ -9,7 +9,7 @@ use crate::{
     policy::{
         accounting::{Price, decimal_of},
         pattern::Pattern,
-        rate_limit::everybody,
+        scope::{Scope, everybody},
     },
     store::{self, Allowance, Cap, Frame, Unit},
 };
@@ -73,14 +73,6 @@ enum Window {
     Fixed,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-enum Scope {
-    #[default]
-    PerUser,
-    Global,
-}
-
 /// One policy, ready to count.
 pub(super) struct Limit {
     policy: PolicyId,
@@ -141,10 +133,7 @@ impl Limit {
     }
 
     pub(super) fn allowance(&self, email: &str) -> Allowance {
-        let key = match self.scope {
-            Scope::PerUser => email.to_owned(),
-            Scope::Global => String::new(),
-        };
+        let key = self.scope.key(email);
         Allowance { policy: self.policy, key, frame: self.frame, caps: self.caps.clone() }
     }
 
@@ -158,10 +147,7 @@ impl Limit {
     }
 
     pub(super) fn scope(&self) -> &'static str {
-        match self.scope {
-            Scope::PerUser => "per_user",
-            Scope::Global => "global",
-        }
+        self.scope.name()
     }
 }
 

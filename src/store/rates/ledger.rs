@@ -11,7 +11,7 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, Value};
 use super::{Admission, Key, Slot, Window};
 use crate::{
     error::Error,
-    store::{Store, bulk::Bulk},
+    store::{Store, bulk::Bulk, clock},
 };
 
 /// The slots of one (policy, key), as far as this batch needs them. Both lists have the oldest last.
@@ -55,10 +55,7 @@ fn admit(counters: &mut BTreeMap<Key, Counter>, windows: &[Window]) -> Admission
 
 /// How long until a window has room, without locking or taking anything; `None` when it has.
 pub(super) async fn wait(store: &Store, window: &Window) -> Result<Option<Duration>, Error> {
-    let clock = match store.backend() {
-        DbBackend::Postgres => "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint",
-        _ => "CAST(unixepoch('now', 'subsec') * 1000000 AS INTEGER)",
-    };
+    let clock = clock(store.backend());
     let sql = format!(
         "SELECT admitted_at, {clock} AS now FROM rate_slots WHERE policy_id = $1 AND key = $2 \
          ORDER BY admitted_at DESC LIMIT 1 OFFSET $3"

@@ -17,6 +17,9 @@ const SECOND: i64 = 1_000_000;
 const PARTS: i64 = 60;
 /// When to ask again where only running queries stand in the way.
 const SOON: Duration = Duration::from_secs(1);
+/// What one query is counted with at most: more than any limit of tokens. Providers say what they like, and a
+/// column that overflows fails everybody's batch.
+const MOST: i64 = 1_000_000_000_000;
 
 /// What queries take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -231,6 +234,18 @@ fn first_of_month(now: i64, next: bool) -> i64 {
     let days = if next { first.month().length(first.year()) } else { 0 };
     let begun = first.midnight().assume_utc() + time::Duration::days(days.into());
     begun.unix_timestamp() * SECOND
+}
+
+impl Amount {
+    /// As far as it can be counted.
+    pub(super) fn countable(self) -> Self {
+        let bounded = |count: i64| count.clamp(0, MOST);
+        Self {
+            requests: bounded(self.requests),
+            input_tokens: bounded(self.input_tokens),
+            output_tokens: bounded(self.output_tokens),
+        }
+    }
 }
 
 impl Add for Amount {

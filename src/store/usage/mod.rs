@@ -4,7 +4,7 @@ mod conditions;
 mod shares;
 mod totals;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use sea_orm::{ConnectionTrait, QueryResult, Statement, Value};
 use time::OffsetDateTime;
@@ -72,6 +72,21 @@ impl Store {
             }
         }
         Ok(conditions)
+    }
+
+    /// Makes a sum in its turn, on a task that no caller can cancel: the database goes on with what nobody waits
+    /// for, and so long the turn must last.
+    async fn in_turn<T: Send + 'static>(
+        &self,
+        sum: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, Error> {
+        let turn = Arc::clone(&self.inner.summaries).acquire_owned().await.map_err(Error::internal)?;
+        let task = self.inner.tasks.spawn(async move {
+            let summed = sum.await;
+            drop(turn);
+            summed
+        });
+        task.await.map_err(Error::internal)?
     }
 
     async fn rows(&self, sql: &str, values: Vec<Value>) -> Result<Vec<QueryResult>, Error> {

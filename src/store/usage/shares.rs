@@ -34,7 +34,8 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<UsageShare>, Error> {
         let mut conditions = self.counted(tenant, filter, previews).await?;
-        self.top(By::Caller, &mut conditions, limit).await
+        let store = self.clone();
+        self.in_turn(async move { store.top(By::Caller, &mut conditions, limit).await }).await
     }
 
     /// The `limit` endpoints with most queries, those that are gone too. What nobody has found is none.
@@ -50,14 +51,14 @@ impl Store {
     ) -> Result<Vec<UsageShare>, Error> {
         let mut conditions = self.counted(tenant, filter, previews).await?;
         conditions.are("endpoint_id IS NOT NULL", []);
-        self.top(By::Endpoint, &mut conditions, limit).await
+        let store = self.clone();
+        self.in_turn(async move { store.top(By::Endpoint, &mut conditions, limit).await }).await
     }
 
     async fn top(&self, by: By, conditions: &mut Conditions, limit: u32) -> Result<Vec<UsageShare>, Error> {
         if limit == 0 {
             return Ok(Vec::new());
         }
-        let _turn = self.inner.summaries.acquire().await.map_err(Error::internal)?;
         let (columns, mut ranked) = (by.columns(), conditions.clone());
         let limit = ranked.value(i64::from(limit));
         let sql = format!(

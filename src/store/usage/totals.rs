@@ -64,7 +64,8 @@ impl Store {
         previews: bool,
     ) -> Result<UsageTotals, Error> {
         let conditions = self.counted(tenant, filter, previews).await?;
-        let mut totals = self.totals(&conditions, WHOLE).await?;
+        let store = self.clone();
+        let mut totals = self.in_turn(async move { store.totals(&conditions, WHOLE).await }).await?;
         Ok(totals.remove(&0).unwrap_or_default())
     }
 
@@ -85,7 +86,8 @@ impl Store {
         };
         let grid = Grid { origin: width.begin(conditions::micros(from)), width: width.micros() };
         let conditions = self.counted(tenant, filter, previews).await?;
-        let mut totals = self.totals(&conditions, grid).await?;
+        let store = self.clone();
+        let mut totals = self.in_turn(async move { store.totals(&conditions, grid).await }).await?;
         let starts = (0..).map(|bucket| (bucket, grid.origin + bucket * grid.width));
         let end = conditions::micros(to);
         let buckets = starts.take_while(|(_, start)| *start < end).map(|(bucket, start)| {
@@ -111,7 +113,6 @@ impl Store {
 
     /// By the number of the bucket; none for empty ones.
     async fn totals(&self, wanted: &Conditions, grid: Grid) -> Result<BTreeMap<i64, UsageTotals>, Error> {
-        let _turn = self.inner.summaries.acquire().await.map_err(Error::internal)?;
         let mut conditions = wanted.clone();
         let bucket = grid.bucket(&mut conditions);
         let sql = format!(

@@ -16,7 +16,7 @@ use crate::support::{
     bank::Fault::DoneAndHeld,
     database::Database,
     eventually, on_both,
-    rig::{Rig, Says, Tokens, plan},
+    rig::{OneDocument, Rig, Says, Tokens, plan},
 };
 
 impl Shop {
@@ -114,5 +114,46 @@ on_both! {
         assert_eq!(first.answer().await.unwrap().cost.unwrap().nano_units, UNIT);
         eventually("the bank has it", async || shop.bank.earned() == UNIT).await;
         shop.has_earned(UNIT).await;
+    }
+
+    async fn who_took_a_part_pays_for_the_whole(database: Database) {
+        let shop = Shop::open(database).await;
+        shop.recover();
+        let per_token = |delivery: &str| {
+            json!({"pricing_mode": "per_token", "input_price": 0, "output_price": 1, "delivery": delivery})
+        };
+        for delivery in ["paid", "streamed"] {
+            let dataset = Some(Arc::new(OneDocument { yields: 0 }) as _);
+            let policies = shop.policies(&[per_token(delivery)]);
+            let plan = Plan { dataset, policies, ..plan(Some(Arc::new(slow(20))), Vec::new()) };
+            let mut rig = Rig::new(Config { buffered_events: 1, ..Config::default() }, plan);
+            rig.pipeline = rig.pipeline.knowing(Repeats::start(&shop.database.store().await));
+            let who = asking(None);
+            let mut events = rig.pipeline.run(shop.repeating(&who)).unwrap();
+            // The references, and nothing else.
+            events.next().await.unwrap().unwrap();
+            drop(events);
+            let again = rig.pipeline.run(shop.repeating(&who)).unwrap().answer().await.unwrap();
+            assert!(again.cost.is_some(), "{delivery}: what was never paid for is free");
+        }
+    }
+
+    async fn a_repeat_that_takes_over_pays_instead_by_the_token_too(database: Database) {
+        let shop = Shop::open(database).await;
+        shop.recover();
+        for delivery in ["paid", "streamed"] {
+            let before = shop.bank.earned();
+            let per_token = json!({"pricing_mode": "per_token", "input_price": 0, "output_price": 1, "delivery": delivery});
+            let model = slow(50);
+            let produced = Arc::clone(&model.produced);
+            let (rig, who) = (shop.knowing(model, per_token).await, asking(None));
+            let first = rig.pipeline.run(shop.repeating(&who)).unwrap();
+            eventually("the model is at it", async || produced.load(std::sync::atomic::Ordering::SeqCst) > 1).await;
+            lapse(&shop.database).await;
+            let second = rig.pipeline.run(shop.repeating(&who)).unwrap().answer();
+            let (_, second) = tokio::join!(first.answer(), second);
+            let price = second.unwrap().cost.unwrap().nano_units;
+            shop.has_earned(before + price).await;
+        }
     }
 }

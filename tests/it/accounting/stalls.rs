@@ -72,6 +72,27 @@ on_both! {
         shop.recover();
         shop.agrees(answered.is_ok(), 7 * UNIT / 10 + 3 * UNIT).await;
     }
+
+    async fn while_another_cancels(database: Database) {
+        let shop = Shop::open(database).await;
+        let model = Tokens { count: 2, every: Duration::from_millis(700), ..Tokens::default() };
+        let produced = Arc::clone(&model.produced);
+        let rig = shop.rig(model, per_call());
+        let events = rig.pipeline.run(shop.paying()).unwrap();
+        eventually("the model is at it", async || produced.load(Ordering::SeqCst) == 1).await;
+        let lock = no_writes(&shop.database.raw().await).await;
+        let cancelled = async {
+            // As who takes the query over does.
+            lock.execute_unprepared("UPDATE charges SET decision = 'cancel'").await.unwrap();
+            sleep(Duration::from_secs(4)).await;
+            lock.commit().await.unwrap();
+        };
+        let (answered, ()) = tokio::join!(events.answer(), cancelled);
+        rig.settled().await;
+        shop.recover();
+        assert!(answered.ok().and_then(|answer| answer.cost).is_none(), "it was not charged");
+        shop.agrees(false, 0).await;
+    }
 }
 
 /// Lets nobody else write until it is rolled back.

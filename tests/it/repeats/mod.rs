@@ -12,7 +12,7 @@ use std::{
 
 use async_trait::async_trait;
 use futures_util::{FutureExt, StreamExt, future::join_all, stream};
-use sea_orm::ConnectionTrait;
+use sea_orm::{ConnectionTrait, TransactionTrait};
 use serde_json::{Value, json};
 use syft_endpoints::{
     domain::{self, EndpointId, Health, PolicyId, Query, QueryDraft},
@@ -296,6 +296,27 @@ on_both! {
         assert!(failed.is_empty(), "{} of 800: {:?}", failed.len(), failed[0]);
     }
 
+    async fn a_claim_keeps_the_deadline_and_is_given_back(database: Database) {
+        let (space, bob) = (Replicas::start(&database, Answers::default(), &limited(9)).await, Asker::new());
+        space.ask(0, bob.correlated("first", "c0")).await.unwrap();
+        let raw = database.raw().await;
+        let immediate = sea_orm::TransactionOptions {
+            sqlite_transaction_mode: Some(sea_orm::SqliteTransactionMode::Immediate),
+            ..sea_orm::TransactionOptions::default()
+        };
+        let standing = raw.begin_with_options(immediate).await.unwrap();
+        if raw.get_database_backend() == sea_orm::DbBackend::Postgres {
+            standing.execute_unprepared("LOCK TABLE repeats").await.unwrap();
+        }
+        let hasty = Call { timeout: Some(Duration::from_millis(200)), ..bob.correlated("what?", "c1") };
+        let asked = tokio::time::timeout(Duration::from_secs(3), space.ask(0, hasty)).await;
+        assert_eq!(asked.expect("it waits for the database").unwrap_err().reason(), "DEADLINE_EXCEEDED");
+        standing.commit().await.unwrap();
+        // Nobody runs it, and nobody waits for that.
+        let answer = tokio::time::timeout(Duration::from_secs(10), space.ask(1, bob.correlated("what?", "c1")));
+        assert!(answer.await.expect("it is held for nobody").unwrap().entries.is_empty());
+    }
+
     async fn a_query_is_held_for_as_long_as_it_runs(database: Database) {
         let model = Answers { gate: Some(Semaphore::new(0)), ..Answers::default() };
         let (space, bob) = (Replicas::start(&database, model, &limited(9)).await, Asker::new());
@@ -340,5 +361,29 @@ on_both! {
         let sql = "SELECT key FROM repeats";
         let rows = raw.query_all_raw(sea_orm::Statement::from_string(raw.get_database_backend(), sql)).await;
         assert!(rows.unwrap().is_empty(), "what nobody asks for any more is kept");
+    }
+
+    async fn what_is_taken_while_it_is_forgotten_stays(database: Database) {
+        let (space, bob) = (Replicas::start(&database, Answers::default(), &limited(9)).await, Asker::new());
+        let (store, raw) = (database.store().await, database.raw().await);
+        space.ask(0, bob.correlated("what?", "c1")).await.unwrap();
+        time_passes(&database, 49).await;
+        let immediate = sea_orm::TransactionOptions {
+            sqlite_transaction_mode: Some(sea_orm::SqliteTransactionMode::Immediate),
+            ..sea_orm::TransactionOptions::default()
+        };
+        let taking = raw.begin_with_options(immediate).await.unwrap();
+        let claim = "UPDATE repeats SET state = 'running', until = until + 360000000000";
+        taking.execute_unprepared(claim).await.unwrap();
+        let forgetting = tokio_util::task::TaskTracker::new().spawn(async move { store.forget_stale_repeats(100).await });
+        if raw.get_database_backend() == sea_orm::DbBackend::Postgres {
+            let waits = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'DELETE FROM repeats%' \
+                         AND datname = current_database()";
+            let waits = || sea_orm::Statement::from_string(sea_orm::DbBackend::Postgres, waits);
+            let other = database.raw().await;
+            eventually("it waits", async || other.query_one_raw(waits()).await.unwrap().is_some()).await;
+        }
+        taking.commit().await.unwrap();
+        assert_eq!(forgetting.await.unwrap().unwrap(), 0, "it runs again");
     }
 }

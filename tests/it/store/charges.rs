@@ -30,6 +30,7 @@ async fn intend(store: &Store, tenant: TenantId) -> ChargeId {
         currency: "USD".to_owned(),
         account: "an account".to_owned(),
         decision: None,
+        name: None,
     };
     let id = new.id;
     store.intend_charge(new, HOUR).await.unwrap();

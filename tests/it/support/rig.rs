@@ -36,7 +36,8 @@ pub struct Rig {
 impl Rig {
     /// A pipeline with one endpoint, `x`.
     pub fn new(config: Config, plan: Plan) -> Self {
-        let (recorder, records) = Recorder::channel(&RecordsConfig::default());
+        let (recorder, records) =
+            Recorder::channel(&RecordsConfig { text: true, ..RecordsConfig::default() });
         let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
         let plans = Plans::fixed([("x".to_owned(), plan)]);
         let lifetime = Lifetime { tasks: tasks.clone(), shutdown: shutdown.clone() };

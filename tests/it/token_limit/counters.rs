@@ -42,6 +42,19 @@ async fn refused(counters: &TokenCounters, allowances: Vec<Allowance>, need: Amo
 }
 
 on_both! {
+    async fn a_provider_that_counts_without_end_harms_nobody(database: Database) {
+        let counters = TokenCounters::start(&database.store().await, LEASE);
+        let (policy, other) = (PolicyId::new(), PolicyId::new());
+        for _ in 0..3 {
+            let holds = held(&counters, vec![allowance(policy, Frame::Rolling(Period::Hour), Vec::new())], writes(1)).await;
+            let used = Amount { requests: 1, input_tokens: i64::MAX, output_tokens: i64::MAX };
+            counters.settle(holds, used).await;
+        }
+        held(&counters, hourly(other, 10), writes(10)).await;
+        let (_, short) = refused(&counters, hourly(policy, 1_000_000_000_000), writes(1)).await;
+        assert!(short.used.output_tokens >= 1_000_000_000_000, "{short:?}");
+    }
+
     async fn racing_requests_of_three_replicas_get_no_more_than_there_is(database: Database) {
         let policy = PolicyId::new();
         let mut replicas = Vec::new();

@@ -1,11 +1,13 @@
 //! What endpoints were used for: recorded for every outcome, added up right, shown to whom it concerns.
 
 mod aggregates;
+mod indexes;
 mod migration;
 mod paging;
 mod recorded;
 mod rest;
 mod retention;
+mod sums;
 mod tenants;
 mod text;
 

@@ -1,14 +1,21 @@
 //! What was asked and answered is kept only where the owner wants it: cut, sealed, filtered, never logged.
 
+use std::{sync::Arc, time::Duration};
+
+use futures_util::StreamExt;
 use sea_orm::{ConnectionTrait, Statement};
 use serde_json::json;
-use syft_endpoints::proto::{QueryRecord, QueryRecordFilter, QueryRequest, StreamQueryRequest};
+use syft_endpoints::{
+    pipeline,
+    proto::{QueryRecord, QueryRecordFilter, QueryRequest, StreamQueryRequest},
+};
 
 use super::{listed, only};
 use crate::support::{
     database::Database,
     eventually, on_both,
     process::Process,
+    rig::{Rig, Tokens, plan},
     space::{Clients, Space, asking},
     upstream::{Upstream, answer_of, delta, head, send},
 };
@@ -40,6 +47,21 @@ async fn newest(clients: &mut Clients, count: usize) -> QueryRecord {
 
 fn texts(record: &QueryRecord) -> (Option<&str>, Option<&str>) {
     (record.question.as_deref(), record.answer.as_deref())
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_who_has_gone_what_was_handed_over_is_kept() {
+    let model = Tokens { count: 1_000, every: Duration::from_millis(10), ..Tokens::default() };
+    let mut rig = Rig::new(pipeline::Config::default(), plan(Some(Arc::new(model)), vec![]));
+    let mut events = rig.ask();
+    events.next().await.unwrap().unwrap();
+    // Ten more wait, and nobody takes them.
+    tokio::time::sleep(Duration::from_millis(105)).await;
+    drop(events);
+    rig.settled().await;
+    let record = rig.records.try_recv().unwrap();
+    assert_eq!(record.text.question.as_deref(), Some("what?"));
+    assert_eq!(record.text.answer.as_deref(), Some("tok "));
 }
 
 on_both! {
