@@ -2,7 +2,11 @@
 
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
 use serde_json::{Value, json};
-use syft_endpoints::proto::from_struct;
+use syft_endpoints::{
+    proto::from_struct,
+    upstream::{self, PrivateAddresses, Upstream},
+};
+use tokio_util::task::TaskTracker;
 use tonic::Code;
 
 use crate::{
@@ -250,17 +254,50 @@ async fn connections_outlive_plans_and_end_with_the_dataset() {
     eventually("its connections are closed", async || connections(&table).await == 0).await;
 }
 
+/// The only connection is in the middle of a statement that takes a minute.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn private_addresses_are_called_only_where_they_may() {
-    let settings = [("upstream.private_addresses", "refuse")];
-    let space = Space::configured(Database::sqlite(), &settings).await;
-    let (mut clients, table) = (space.admin().await, PgVector::full().await);
-    // Nobody is asked to embed anything: its address is private too.
-    let embedding = json!({"base_url": "http://127.0.0.1:1/v1", "model": "m"});
-    let config = with(json!({"url": table.url, "table": "docs"}), json!({ "embedding": embedding }));
-    let message = clients.examined("pgvector", config).await;
-    assert!(message.contains("address is not allowed"), "{message}");
-    assert_eq!(connections(&table).await, 0);
+async fn a_search_that_is_dropped_gives_its_connection_back() {
+    let (space, embedder, table) = (Space::sqlite().await, Embedder::start().await, PgVector::full().await);
+    let mut clients = space.admin().await;
+    table
+        .run(
+            "CREATE TABLE gate (shut bool); INSERT INTO gate VALUES (true); \
+             CREATE VIEW gated AS SELECT id, content || CASE WHEN EXISTS (SELECT FROM gate) \
+             THEN pg_sleep(60)::text ELSE '' END AS content, embedding FROM docs",
+        )
+        .await;
+    let config = json!({"table": "gated", "timeout_ms": 60000, "max_connections": 1});
+    let dataset =
+        clients.dataset_of("docs", "pgvector", with(table.config(&embedder), config)).await.unwrap();
+    clients.endpoint("ask", Some(&dataset), None).await;
+    let mut gone = clients.clone();
+    let query = TaskTracker::new().spawn(async move { gone.query("ask").await });
+    let sleeping = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+                    AND application_name = 'syft-endpoints' AND wait_event = 'PgSleep'";
+    eventually("the search sleeps", async || number(&table, sleeping).await == 1).await;
+    query.abort();
+    table.run("DELETE FROM gate").await;
+    let found = clients.query("ask").await.unwrap().references.unwrap().documents;
+    assert_alike(&found, &expected("What is the copyright term?", 0.1));
+}
+
+#[tokio::test]
+async fn the_guard_stands_before_other_protocols_too() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let called = Upstream::new(upstream::Config::default()).unwrap();
+    for host in ["127.0.0.1", "localhost", "2130706433"] {
+        assert_eq!(called.reach(host, address.port()).await.unwrap(), address, "{host}");
+    }
+    let private_addresses = PrivateAddresses::Refuse;
+    let refusing =
+        Upstream::new(upstream::Config { private_addresses, ..upstream::Config::default() }).unwrap();
+    for host in ["127.0.0.1", "localhost", "2130706433", "[::1]", "[::ffff:127.0.0.1]"] {
+        let refused = refusing.reach(host, address.port()).await.unwrap_err();
+        assert!(refused.to_string().contains("address is not allowed"), "{host}: {refused}");
+    }
+    let unknown = called.reach("no-such-host.invalid", 5432).await.unwrap_err();
+    assert!(unknown.to_string().contains("its host is not known"), "{unknown}");
 }
 
 on_both! {
