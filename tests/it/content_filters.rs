@@ -52,7 +52,7 @@ async fn space(database: Database, says: &[&str]) -> (Space, Clients, Upstream) 
     let mut clients = space.admin().await;
     let dataset = clients.dataset("law").await;
     let document = proto::Document {
-        id: "d1".to_owned(),
+        id: "secret/d1".to_owned(),
         content: "The term of the secret is seventy years".to_owned(),
         metadata: Some(structure(
             json!({"title": "A secret", "nested": [{"by": "the SECRET"}], "year": 1, "card": 4111111111111111_i64, "secret key": true}),
@@ -77,12 +77,13 @@ on_both! {
         assert!(heard.pieces.len() > 1, "it does not stream: {:?}", heard.pieces);
         let found = &heard.references.unwrap().documents[0];
         assert_eq!(found.content, "The term of the *** is seventy years");
+        assert_eq!(found.document_id, "***/d1");
         let metadata = Value::Object(from_struct(found.metadata.clone().unwrap()).unwrap());
         assert_eq!(metadata, json!({"title": "A ***", "nested": [{"by": "the ***"}], "year": 1, "card": "[REDACTED]", "*** key": true}));
         let sent = upstream.body(0).to_string();
         assert!(sent.contains("***") && !sent.to_lowercase().contains("secret") && !sent.contains("x.org"), "{sent}");
         assert_eq!(heard.entries, [
-            json!({"type": "prompt_filter", "kind": "transform", "status": "applied", "details": {"replacements": 6}}),
+            json!({"type": "prompt_filter", "kind": "transform", "status": "applied", "details": {"replacements": 7}}),
             json!({"type": "pii_filter", "kind": "transform", "status": "applied", "details": {"replacements": 3}}),
         ]);
         space.stop().await;
