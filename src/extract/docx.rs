@@ -15,7 +15,7 @@ const DOCUMENT: &str = "word/document.xml";
 /// Parts of a document at most.
 const MAX_ENTRIES: usize = 10_000;
 /// Bytes of XML that are read at most, however small they were packed.
-const MAX_XML: u64 = 256 << 20;
+const MAX_XML: u64 = 128 << 20;
 
 /// Its paragraphs, with `#` before headings, and its tables, a line for each row.
 pub(super) fn text(bytes: &[u8]) -> Result<String, Unreadable> {
@@ -56,7 +56,7 @@ fn read(xml: impl BufRead) -> Result<String, Unreadable> {
             Event::End(tag) => page.end(tag.local_name().as_ref()),
             Event::Text(text) => page.text(&text),
             Event::GeneralRef(entity) => page.entity(&entity),
-            Event::Eof if at > MAX_XML => return Err(Unreadable::new("larger than 256 MiB inside")),
+            Event::Eof if at > MAX_XML => return Err(Unreadable::new("larger than 128 MiB inside")),
             Event::Eof => return Ok(page.prose.finish()),
             _ => {}
         }
