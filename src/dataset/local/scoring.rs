@@ -1,9 +1,11 @@
-//! BM25 over live rows.
+//! BM25 over live rows, and beside it the cosine of vectors.
 //!
 //! tantivy's own scores count deleted documents until a merge removes them, so two replicas that
 //! merged at different times would disagree. Here every number comes from documents that are alive.
+//!
+//! Every document is scored by both, so the best by their sum are found whatever place they have in each.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use tantivy::{
     DocAddress, DocSet, Searcher, SegmentReader, TERMINATED, Term,
@@ -12,16 +14,26 @@ use tantivy::{
     schema::{Field, IndexRecordOption},
 };
 
-use crate::domain::SearchOptions;
+use super::matrix::Matrix;
+use crate::{dataset::similarity::Distance, domain::SearchOptions};
 
 const K1: f64 = 1.2;
 const B: f64 = 0.75;
 
-/// A searcher, and what BM25 needs to know of all of it.
+/// A searcher, what BM25 needs to know of all of it, and its vectors.
 pub(super) struct Statistics {
     searcher: Searcher,
     documents: f64,
     average_length: f64,
+    /// One for each segment; none at all where nothing is embedded.
+    matrices: Vec<Arc<Matrix>>,
+}
+
+/// What is looked for.
+pub(super) struct Sought<'a> {
+    pub(super) words: &'a BTreeSet<String>,
+    /// The question's vector, and how much of a similarity it makes up.
+    pub(super) meaning: Option<(&'a [f32], f64)>,
 }
 
 /// A document that was found.
@@ -30,12 +42,23 @@ pub(super) struct Hit {
     pub(super) similarity: f64,
 }
 
+/// What BM25 gives each document of each segment, and what it could give at most, but for repetitions.
+struct Scores {
+    segments: Vec<Vec<f64>>,
+    weight: f64,
+}
+
 /// Occurrences of one word: `(segment, document, frequency)`, alive ones only.
 type Occurrences = Vec<(u32, u32, u32)>;
 
 impl Statistics {
-    /// Counts once per commit, not once per search.
-    pub(super) fn of(searcher: &Searcher, content: Field) -> tantivy::Result<Self> {
+    /// Counts once per commit, not once per search. Vectors of segments that are in `before` too are not read again.
+    pub(super) fn of(
+        searcher: &Searcher,
+        content: Field,
+        embedding: Option<Field>,
+        before: Option<&Self>,
+    ) -> tantivy::Result<Self> {
         let (mut documents, mut length) = (0_u64, 0_u64);
         for segment in searcher.segment_readers() {
             let lengths = segment.get_fieldnorms_reader(content)?;
@@ -45,7 +68,34 @@ impl Statistics {
             }
         }
         let average_length = if documents == 0 { 1.0 } else { (length as f64 / documents as f64).max(1.0) };
-        Ok(Self { searcher: searcher.clone(), documents: documents as f64, average_length })
+        let mut matrices = Vec::new();
+        for segment in searcher.segment_readers() {
+            let Some(embedding) = embedding else { break };
+            let known = before.and_then(|before| before.matrix(segment));
+            matrices.push(known.map_or_else(|| Matrix::read(segment, embedding).map(Arc::new), Ok)?);
+        }
+        Ok(Self { searcher: searcher.clone(), documents: documents as f64, average_length, matrices })
+    }
+
+    fn matrix(&self, segment: &SegmentReader) -> Option<Arc<Matrix>> {
+        let mut known = self.searcher.segment_readers().iter().zip(&self.matrices);
+        known
+            .find(|(known, _)| known.segment_id() == segment.segment_id())
+            .map(|(_, matrix)| Arc::clone(matrix))
+    }
+
+    /// Whether all vectors can be compared with one of this length.
+    pub(super) fn fits(&self, dimensions: usize) -> bool {
+        self.matrices.iter().all(|matrix| matrix.fits(dimensions))
+    }
+
+    /// Documents that need a vector.
+    pub(super) fn unknown(&self) -> impl Iterator<Item = DocAddress> + '_ {
+        let segments = (0_u32..).zip(self.searcher.segment_readers().iter().zip(&self.matrices));
+        segments.flat_map(|(ordinal, (segment, matrix))| {
+            let alive = matrix.unknown().filter(|document| !segment.is_deleted(*document));
+            alive.map(move |document| DocAddress::new(ordinal, document))
+        })
     }
 
     pub(super) fn searcher(&self) -> &Searcher {
@@ -58,33 +108,52 @@ impl Statistics {
     }
 }
 
+impl Scores {
+    fn of(statistics: &Statistics, content: Field, words: &BTreeSet<String>) -> tantivy::Result<Self> {
+        let segments = statistics.searcher.segment_readers();
+        let lengths =
+            segments.iter().map(|s| s.get_fieldnorms_reader(content)).collect::<Result<Vec<_>, _>>()?;
+        let mut scores: Vec<Vec<f64>> = segments.iter().map(|s| vec![0.0; s.max_doc() as usize]).collect();
+        let mut weight = 0.0;
+        // In the order of the words, so that the sums come out alike everywhere.
+        for word in words {
+            let occurrences = occurrences(segments, &Term::from_field_text(content, word))?;
+            if occurrences.is_empty() {
+                continue;
+            }
+            let idf = statistics.idf(&occurrences);
+            weight += idf;
+            for (segment, document, frequency) in occurrences {
+                let length = length(&lengths[segment as usize], document);
+                scores[segment as usize][document as usize] +=
+                    idf * saturation(frequency, length, statistics);
+            }
+        }
+        Ok(Self { segments: scores, weight })
+    }
+
+    /// With x the score as a share of the weight that could be matched, similarity is x / (x + 0.5): a
+    /// document that matches half of the weight has 0.5.
+    fn similarity(&self, score: f64) -> f64 {
+        if score <= 0.0 || self.weight <= 0.0 {
+            return 0.0;
+        }
+        let x = score / self.weight;
+        (x / (x + 0.5)).clamp(0.0, 1.0)
+    }
+}
+
 /// The best `limit` documents at or above the threshold, in no order. Of documents that tie at the end,
 /// each segment gives those with the first ids, so there may be up to `limit` a segment.
 pub(super) fn search(
     statistics: &Statistics,
     content: Field,
-    words: Vec<String>,
+    sought: &Sought<'_>,
     options: SearchOptions,
 ) -> tantivy::Result<Vec<Hit>> {
-    let segments = statistics.searcher.segment_readers();
-    let lengths = segments.iter().map(|s| s.get_fieldnorms_reader(content)).collect::<Result<Vec<_>, _>>()?;
-    let mut scores: Vec<Vec<f64>> = segments.iter().map(|s| vec![0.0; s.max_doc() as usize]).collect();
-    let mut weight = 0.0;
-    // In the order of the words, so that the sums come out alike everywhere.
-    for word in words.into_iter().collect::<BTreeSet<_>>() {
-        let occurrences = occurrences(segments, &Term::from_field_text(content, &word))?;
-        if occurrences.is_empty() {
-            continue;
-        }
-        let idf = statistics.idf(&occurrences);
-        weight += idf;
-        for (segment, document, frequency) in occurrences {
-            let length = length(&lengths[segment as usize], document);
-            scores[segment as usize][document as usize] += idf * saturation(frequency, length, statistics);
-        }
-    }
-    let mut hits = select(&scores, weight, options);
-    cut_ties(segments, &mut hits, options.limit)?;
+    let scores = Scores::of(statistics, content, sought.words)?;
+    let mut hits = select(statistics, &scores, sought, options);
+    cut_ties(statistics.searcher.segment_readers(), &mut hits, options.limit)?;
     Ok(hits)
 }
 
@@ -116,19 +185,28 @@ fn saturation(frequency: u32, length: f64, statistics: &Statistics) -> f64 {
     frequency * (K1 + 1.0) / (frequency + K1 * (1.0 - B + B * length / statistics.average_length))
 }
 
-/// With x the score as a share of the weight that could be matched, similarity is x / (x + 0.5): a
-/// document that matches half of the weight has 0.5.
-fn select(scores: &[Vec<f64>], weight: f64, options: SearchOptions) -> Vec<Hit> {
-    if weight <= 0.0 {
-        return Vec::new();
-    }
+/// The weighted mean of both similarities: it lies between them, so what is above a threshold in both is
+/// kept, and what is below it in both is not. A document without a vector has the similarity of its words.
+fn fused(words: f64, cosine: Option<f32>, weight: f64) -> f64 {
+    let Some(cosine) = cosine else { return words };
+    weight * Distance::Cosine.similarity(1.0 - f64::from(cosine)) + (1.0 - weight) * words
+}
+
+fn select(statistics: &Statistics, scores: &Scores, sought: &Sought<'_>, options: SearchOptions) -> Vec<Hit> {
     let mut hits = Vec::new();
-    for (segment, scores) in (0_u32..).zip(scores) {
-        for (document, score) in (0_u32..).zip(scores).filter(|(_, score)| **score > 0.0) {
-            let x = score / weight;
-            let similarity = (x / (x + 0.5)).clamp(0.0, 1.0);
-            if similarity >= options.similarity_threshold {
-                hits.push(Hit { address: DocAddress::new(segment, document), similarity });
+    let segments = statistics.searcher.segment_readers().iter().zip(&scores.segments);
+    for (ordinal, (segment, scores_here)) in (0_u32..).zip(segments) {
+        let matrix = statistics.matrices.get(ordinal as usize);
+        let (cosines, weight) = sought
+            .meaning
+            .zip(matrix)
+            .map_or((None, 0.0), |((question, weight), matrix)| (Some(matrix.cosines(question)), weight));
+        for (document, score) in (0_u32..).zip(scores_here) {
+            let cosine = cosines.as_ref().and_then(|cosines| cosines.of(document));
+            let similarity = fused(scores.similarity(*score), cosine, weight);
+            let found = similarity > 0.0 && similarity >= options.similarity_threshold;
+            if found && !segment.is_deleted(document) {
+                hits.push(Hit { address: DocAddress::new(ordinal, document), similarity });
             }
         }
     }
