@@ -5,8 +5,6 @@ use std::{collections::BTreeSet, ops::Range};
 use serde_json::{Value, json};
 use tantivy::tokenizer::TextAnalyzer;
 
-/// The field of a reference's metadata.
-pub(super) const FIELD: &str = "highlights";
 /// Words that may stand between two matches of one passage.
 const GAP: usize = 8;
 /// Passages of one document at most: the best.

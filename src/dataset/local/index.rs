@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     dataset::SearchRequest,
-    domain::{AttachmentId, Reference, References, words::words},
+    domain::{AttachmentId, HIGHLIGHTS, Reference, References, words::words},
     error::UpstreamError,
     store::{Embedding, VersionedDocument},
 };
@@ -248,7 +248,7 @@ impl LocalIndex {
         for reference in found {
             let Some(metadata) = &mut reference.metadata else { continue };
             let passages = highlights::passages(&mut analyzer, &reference.content, words);
-            metadata.insert(highlights::FIELD.to_owned(), highlights::as_json(&passages));
+            metadata.insert(HIGHLIGHTS.to_owned(), highlights::as_json(&passages));
         }
     }
 

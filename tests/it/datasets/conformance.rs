@@ -9,7 +9,7 @@ use crate::support::{
     engines::{
         Engine, Filter, KEY, documents,
         gate::Trouble,
-        local::Local,
+        local::{Hybrid, Local},
         qdrant::Qdrant,
         started::{Chroma, PgVector},
         weaviate::Weaviate,
@@ -70,6 +70,7 @@ macro_rules! engines {
 engines! {
     chroma: Chroma = Chroma::start();
     local: Local = Local::start();
+    local_hybrid: Hybrid = Hybrid::start();
     pgvector: PgVector = PgVector::start();
     weaviate: Weaviate = Weaviate::near_text();
     weaviate_hybrid: Weaviate = Weaviate::hybrid();
