@@ -80,9 +80,9 @@ async fn run() -> Result<(), Fault> {
     table.row("bm25s", &bm25s);
     let (words, zero) = (space.words()?, 0.0);
     let local = table.row("local", &space.rankings(&words, &questions, (zero, DEPTH)).await?);
-    let hybrid = space.weighted(0.75).await?;
+    let hybrid = space.weighted(None).await?;
     let fused = table.row("local, hybrid", &space.rankings(&hybrid, &questions, (zero, DEPTH)).await?);
-    let vectors = space.weighted(1.0).await?;
+    let vectors = space.weighted(Some(1.0)).await?;
     let alone =
         table.row("local, vectors alone", &space.rankings(&vectors, &questions, (zero, DEPTH)).await?);
     let strict = table.row("local, at 0.5", &space.rankings(&words, &questions, (THRESHOLD, 5)).await?);

@@ -1,14 +1,22 @@
 //! `bm25s`, in a virtual environment of its own.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs::{self, File},
+    path::Path,
+    process::Command,
+};
+
+use syft_endpoints::domain::words::STOP_WORDS;
 
 use crate::{Fault, measures::Ranking};
 
 /// What it finds for every question.
 pub fn rankings(folder: &Path, venv: &Path) -> Result<Vec<Ranking>, Fault> {
     install(&folder.join("requirements.txt"), venv)?;
+    let stop_words = venv.join("stop-words.txt");
+    fs::write(&stop_words, STOP_WORDS)?;
     let mut rank = Command::new(venv.join("bin/python"));
-    let said = run(rank.arg(folder.join("rank.py")).arg(folder))?;
+    let said = run(rank.arg(folder.join("rank.py")).arg(folder).stdin(File::open(stop_words)?))?;
     said.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
 }
 

@@ -73,10 +73,13 @@ impl Space {
         Ok(self.words.clone().ok_or("it has not started")?)
     }
 
-    /// A dataset in which vectors have this weight.
-    pub async fn weighted(&self, weight: f64) -> Result<Attachment, Fault> {
-        let configuration = json!({"embedding": self.embedder.config(), "vector_weight": weight});
-        self.dataset(&format!("weight-{weight}"), &configuration).await
+    /// A dataset in which vectors have this weight, or the one that they have by default.
+    pub async fn weighted(&self, weight: Option<f64>) -> Result<Attachment, Fault> {
+        let mut configuration = json!({"embedding": self.embedder.config()});
+        if let Some(weight) = weight {
+            configuration["vector_weight"] = json!(weight);
+        }
+        self.dataset(&format!("weight-{}", weight.is_some()), &configuration).await
     }
 
     async fn dataset(&self, name: &str, configuration: &Value) -> Result<Attachment, Fault> {

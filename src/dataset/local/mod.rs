@@ -64,7 +64,7 @@ pub(super) struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { language: Language::default(), embedding: None, vector_weight: 0.75, highlights: false }
+        Self { language: Language::default(), embedding: None, vector_weight: 0.8, highlights: false }
     }
 }
 

@@ -15,7 +15,10 @@ use tantivy::{
 };
 
 use super::matrix::Matrix;
-use crate::{dataset::similarity::Distance, domain::SearchOptions};
+use crate::{
+    dataset::similarity::{self, Distance},
+    domain::SearchOptions,
+};
 
 const K1: f64 = 1.2;
 const B: f64 = 0.75;
@@ -42,10 +45,10 @@ pub(super) struct Hit {
     pub(super) similarity: f64,
 }
 
-/// What BM25 gives each document of each segment, and what it could give at most, but for repetitions.
+/// What BM25 gives each document of each segment, and the length of the question, as a vector of its words' weights.
 struct Scores {
     segments: Vec<Vec<f64>>,
-    weight: f64,
+    length: f64,
 }
 
 /// Occurrences of one word: `(segment, document, frequency)`, alive ones only.
@@ -114,7 +117,7 @@ impl Scores {
         let lengths =
             segments.iter().map(|s| s.get_fieldnorms_reader(content)).collect::<Result<Vec<_>, _>>()?;
         let mut scores: Vec<Vec<f64>> = segments.iter().map(|s| vec![0.0; s.max_doc() as usize]).collect();
-        let mut weight = 0.0;
+        let mut squares = 0.0_f64;
         // In the order of the words, so that the sums come out alike everywhere.
         for word in words {
             let occurrences = occurrences(segments, &Term::from_field_text(content, word))?;
@@ -122,24 +125,24 @@ impl Scores {
                 continue;
             }
             let idf = statistics.idf(&occurrences);
-            weight += idf;
+            squares += idf * idf;
             for (segment, document, frequency) in occurrences {
                 let length = length(&lengths[segment as usize], document);
                 scores[segment as usize][document as usize] +=
                     idf * saturation(frequency, length, statistics);
             }
         }
-        Ok(Self { segments: scores, weight })
+        Ok(Self { segments: scores, length: squares.sqrt() })
     }
 
-    /// With x the score as a share of the weight that could be matched, similarity is x / (x + 0.5): a
-    /// document that matches half of the weight has 0.5.
+    /// With x the score in lengths of the question, similarity is x / (x + 0.5). Of n words that weigh alike, a document
+    /// that has m of them comes to x = m / √n: of a short question half must be there for a similarity of 0.5, of
+    /// a sentence, many of whose words stand in no answer, a smaller share.
     fn similarity(&self, score: f64) -> f64 {
-        if score <= 0.0 || self.weight <= 0.0 {
+        if score <= 0.0 || self.length <= 0.0 {
             return 0.0;
         }
-        let x = score / self.weight;
-        (x / (x + 0.5)).clamp(0.0, 1.0)
+        similarity::of_score(score / self.length, 0.5)
     }
 }
 
