@@ -205,6 +205,9 @@ fn select(statistics: &Statistics, scores: &Scores, sought: &Sought<'_>, options
             .zip(matrix)
             .map_or((None, 0.0), |((question, weight), matrix)| (Some(matrix.cosines(question)), weight));
         for (document, score) in (0_u32..).zip(scores_here) {
+            if *score <= 0.0 && cosines.is_none() {
+                continue;
+            }
             let cosine = cosines.as_ref().and_then(|cosines| cosines.of(document));
             let similarity = fused(scores.similarity(*score), cosine, weight);
             let found = similarity > 0.0 && similarity >= options.similarity_threshold;
@@ -213,13 +216,18 @@ fn select(statistics: &Statistics, scores: &Scores, sought: &Sought<'_>, options
             }
         }
     }
-    if hits.len() > options.limit {
+    cut(&mut hits, options.limit);
+    hits
+}
+
+/// Keeps the best, and what ties with the last of them.
+fn cut(hits: &mut Vec<Hit>, limit: usize) {
+    if hits.len() > limit {
         let descending = |a: &Hit, b: &Hit| b.similarity.total_cmp(&a.similarity);
-        let (_, last, _) = hits.select_nth_unstable_by(options.limit - 1, descending);
+        let (_, last, _) = hits.select_nth_unstable_by(limit - 1, descending);
         let least = last.similarity;
         hits.retain(|hit| hit.similarity >= least);
     }
-    hits
 }
 
 /// Thousands of documents can tie, and reading them all only to sort them by id would cost more than the

@@ -4,6 +4,7 @@ mod cancel;
 mod cpu;
 mod fairness;
 mod growth;
+mod million;
 mod open;
 mod paced;
 mod policies;
@@ -14,6 +15,7 @@ mod search;
 mod stalled;
 mod start;
 mod unary;
+mod vectors;
 mod victim;
 
 use futures_util::future::{BoxFuture, FutureExt};
@@ -35,7 +37,7 @@ macro_rules! group {
 }
 
 /// All of them, in the order in which they run.
-pub const GROUPS: [Group; 19] = [
+pub const GROUPS: [Group; 21] = [
     group!("unary", unary::run, "unary_added_p50_ms", "unary_added_p99_ms"),
     group!("query_cpu", cpu::per_query, "cpu_us_per_query"),
     group!("limited_cpu", cpu::per_limited_query, "cpu_us_per_query_limited"),
@@ -67,6 +69,8 @@ pub const GROUPS: [Group; 19] = [
     group!("open", open::run, "kib_per_open_stream", "streams_10k_lost"),
     group!("growth", growth::run, "plan_growth", "plan_growth_uncached"),
     group!("search", search::run, "search_100k_p50_ms", "search_100k_p99_ms", "ingest_docs_per_s"),
+    group!("vectors", vectors::run, "vector_100k_p50_ms"),
+    group!("million", million::run, "local_1m_p50_ms", "local_1m_rss_gib"),
     group!("start", start::run, "start_ms", "idle_rss_mib"),
 ];
 
