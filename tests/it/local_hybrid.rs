@@ -182,6 +182,30 @@ on_both! {
         assert_eq!(embedder.requests().len(), requests + 1);
     }
 
+    async fn of_two_replicas_one_embeds_what_has_no_vector(database: Database) {
+        let embedder = embedder().await;
+        let (space, mut clients) = start(database).await;
+        create(&mut clients, "docs", "local", json!({})).await.unwrap();
+        let texts: Vec<(String, String)> = (0..300).map(|i| (format!("d{i:03}"), format!("word{i} cars"))).collect();
+        let texts: Vec<(&str, &str)> = texts.iter().map(|(id, text)| (id.as_str(), text.as_str())).collect();
+        ingest(&mut clients, &texts).await.unwrap();
+        let database = space.stop().await;
+        reconfigure(&database, &json!({"embedding": embedder.config()})).await;
+        let twin = Database { url: database.url.clone(), folder: tempfile::tempdir().unwrap() };
+        let ((_space, mut here), (_replica, mut there)) = tokio::join!(start(database), start(twin));
+        // No word in common: without vectors nothing is found.
+        for clients in [&mut here, &mut there] {
+            eventually("its vectors are found", async || {
+                let request = SearchDatasetRequest { name: "docs".to_owned(), text: "automobile".to_owned(), limit: Some(1000), ..Default::default() };
+                let found = clients.datasets.search_dataset(request).await.unwrap().into_inner();
+                found.references.unwrap().documents.len() == 300
+            }).await;
+        }
+        let texts = |body: Value| body["input"].as_array().unwrap().iter().filter(|text| *text != "automobile").count();
+        assert_eq!(embedder.requests().into_iter().map(texts).sum::<usize>(), 300);
+        assert_eq!(search(&mut here, "automobile", 0.0).await, search(&mut there, "automobile", 0.0).await);
+    }
+
     async fn what_was_acknowledged_stays_when_the_embedder_fails(database: Database) {
         let embedder = embedder().await;
         let (space, mut clients) = start(database).await;

@@ -15,7 +15,7 @@
 //! does not change the status.
 
 #[path = "../it/support/embedder.rs"]
-#[expect(dead_code, reason = "tests need more of it")]
+#[expect(dead_code, clippy::unwrap_used, reason = "a server of the tests, which need more of it")]
 mod embedder;
 mod measures;
 mod model;

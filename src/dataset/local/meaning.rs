@@ -78,7 +78,7 @@ mod tests {
     fn vectors_get_length_1_and_those_without_a_direction_are_none() {
         assert_eq!(of_length_1(vec![3.0, 0.0, -4.0]), [0.6, 0.0, -0.8]);
         assert_eq!(of_length_1(vec![f32::MAX, f32::MAX]), [std::f32::consts::FRAC_1_SQRT_2; 2]);
-        assert_eq!(of_length_1(vec![0.0, 0.0]), []);
-        assert_eq!(of_length_1(vec![]), []);
+        assert!(of_length_1(vec![0.0, 0.0]).is_empty());
+        assert!(of_length_1(vec![]).is_empty());
     }
 }

@@ -254,3 +254,29 @@ fn cut_ties(segments: &[SegmentReader], hits: &mut Vec<Hit>, limit: usize) -> ta
     *hits = kept;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::fused;
+
+    proptest! {
+        /// What is above a threshold in both is kept, what is below it in both is not.
+        #[test]
+        fn a_fused_similarity_lies_between_both(words in 0.0..1.0_f64, cosine in -1.0..1.0_f32, weight in 0.0..1.0_f64) {
+            let meaning = (1.0 + f64::from(cosine)) / 2.0;
+            let both = fused(words, Some(cosine), weight);
+            let (least, most) = (words.min(meaning), words.max(meaning));
+            prop_assert!(least - 1e-12 <= both && both <= most + 1e-12, "{least} {both} {most}");
+            prop_assert!(fused(words, Some(cosine), weight) <= fused(words + 0.1, Some(cosine), weight));
+            prop_assert_eq!(fused(words, None, weight), words);
+        }
+    }
+
+    #[test]
+    fn no_word_in_common_takes_a_cosine_of_a_quarter_and_half_of_the_words_takes_none() {
+        assert!((fused(0.0, Some(0.25), 0.8) - 0.5).abs() < 1e-12);
+        assert!((fused(0.5, Some(0.0), 0.8) - 0.5).abs() < 1e-12);
+    }
+}
