@@ -204,17 +204,17 @@ impl Owner {
     /// # Errors
     /// What the service answers.
     pub async fn dataset(&self, name: &str) -> Result<(), Fault> {
-        self.dataset_with(name, json!({})).await
+        self.dataset_of(name, "local", json!({})).await
     }
 
-    /// The same with a configuration.
+    /// Makes a dataset of any type.
     ///
     /// # Errors
     /// What the service answers.
-    pub async fn dataset_with(&self, name: &str, configuration: Value) -> Result<(), Fault> {
+    pub async fn dataset_of(&self, name: &str, dtype: &str, configuration: Value) -> Result<(), Fault> {
         let dataset = Dataset {
             name: name.to_owned(),
-            dtype: "local".to_owned(),
+            dtype: dtype.to_owned(),
             configuration: Some(to_struct(configuration.as_object().cloned().unwrap_or_default())),
             ..Dataset::default()
         };

@@ -2,6 +2,7 @@
 
 mod cancel;
 mod cpu;
+mod engines;
 mod fairness;
 mod growth;
 mod million;
@@ -37,7 +38,7 @@ macro_rules! group {
 }
 
 /// All of them, in the order in which they run.
-pub const GROUPS: [Group; 21] = [
+pub const GROUPS: [Group; 22] = [
     group!("unary", unary::run, "unary_added_p50_ms", "unary_added_p99_ms"),
     group!("query_cpu", cpu::per_query, "cpu_us_per_query"),
     group!("limited_cpu", cpu::per_limited_query, "cpu_us_per_query_limited"),
@@ -71,6 +72,7 @@ pub const GROUPS: [Group; 21] = [
     group!("search", search::run, "search_100k_p50_ms", "search_100k_p99_ms", "ingest_docs_per_s"),
     group!("vectors", vectors::run, "vector_100k_p50_ms"),
     group!("million", million::run, "local_1m_p50_ms", "local_1m_rss_gib"),
+    group!("engines", engines::run, "engine_overhead_ms"),
     group!("start", start::run, "start_ms", "idle_rss_mib"),
 ];
 

@@ -20,7 +20,7 @@ pub async fn run(bench: &Bench) -> Result<Findings, Fault> {
     let embedder = Process::role("embedder", &folder)?;
     let (owner, mut writer) = (Owner::new(&service).await?, Writer::new(SEED));
     let embedding = json!({"base_url": format!("{}/v1", embedder.url()), "model": "hash", "batch_size": 256});
-    owner.dataset_with(DATASET, json!({ "embedding": embedding })).await?;
+    owner.dataset_of(DATASET, "local", json!({ "embedding": embedding })).await?;
     let rate = fill(&owner, &mut writer, DATASET, bench.count(DOCUMENTS)).await?;
     let mut p50 = Vec::new();
     // One round to warm up.
