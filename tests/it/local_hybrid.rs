@@ -193,14 +193,17 @@ on_both! {
         reconfigure(&database, &json!({"embedding": embedder.config()})).await;
         let twin = Database { url: database.url.clone(), folder: tempfile::tempdir().unwrap() };
         let ((_space, mut here), (_replica, mut there)) = tokio::join!(start(database), start(twin));
-        // No word in common: without vectors nothing is found.
-        for clients in [&mut here, &mut there] {
-            eventually("its vectors are found", async || {
-                let request = SearchDatasetRequest { name: "docs".to_owned(), text: "automobile".to_owned(), limit: Some(1000), ..Default::default() };
-                let found = clients.datasets.search_dataset(request).await.unwrap().into_inner();
-                found.references.unwrap().documents.len() == 300
-            }).await;
-        }
+        // No word in common: without vectors nothing is found. Both open their indexes at once.
+        let all = async |clients: &mut Clients| {
+            let request = SearchDatasetRequest { name: "docs".to_owned(), text: "automobile".to_owned(), limit: Some(1000), ..Default::default() };
+            let found = clients.datasets.search_dataset(request).await.unwrap().into_inner();
+            found.references.unwrap().documents.len() == 300
+        };
+        let (mut one, mut other) = (here.clone(), there.clone());
+        tokio::join!(
+            eventually("one finds by vectors", async || all(&mut one).await),
+            eventually("and the other", async || all(&mut other).await),
+        );
         let texts = |body: Value| body["input"].as_array().unwrap().iter().filter(|text| *text != "automobile").count();
         assert_eq!(embedder.requests().into_iter().map(texts).sum::<usize>(), 300);
         assert_eq!(search(&mut here, "automobile", 0.0).await, search(&mut there, "automobile", 0.0).await);
