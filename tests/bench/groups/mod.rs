@@ -3,6 +3,7 @@
 mod cancel;
 mod cpu;
 mod engines;
+mod extraction;
 mod fairness;
 mod growth;
 mod million;
@@ -38,7 +39,7 @@ macro_rules! group {
 }
 
 /// All of them, in the order in which they run.
-pub const GROUPS: [Group; 22] = [
+pub const GROUPS: [Group; 23] = [
     group!("unary", unary::run, "unary_added_p50_ms", "unary_added_p99_ms"),
     group!("query_cpu", cpu::per_query, "cpu_us_per_query"),
     group!("limited_cpu", cpu::per_limited_query, "cpu_us_per_query_limited"),
@@ -72,6 +73,7 @@ pub const GROUPS: [Group; 22] = [
     group!("search", search::run, "search_100k_p50_ms", "search_100k_p99_ms", "ingest_docs_per_s"),
     group!("vectors", vectors::run, "vector_100k_p50_ms"),
     group!("million", million::run, "local_1m_p50_ms", "local_1m_rss_gib"),
+    group!("extraction", extraction::run, "ingest_pdf_pages_per_s"),
     group!("engines", engines::run, "engine_overhead_ms"),
     group!("start", start::run, "start_ms", "idle_rss_mib"),
 ];
