@@ -4,13 +4,12 @@ use std::time::Duration;
 
 use super::{Catalog, Page, PageRequest, page::Listing};
 use crate::{
-    dataset::local,
+    dataset::local::{self, LocalDataset},
     domain::{
         Attachment, Document, Tenant, TenantId,
         rules::{self, Check, violation},
-        schema,
     },
-    error::{Error, Part, Resource, Rule},
+    error::{Error, Part, Rule},
 };
 
 /// Documents written together at most.
@@ -31,7 +30,7 @@ pub struct Ingestion {
     catalog: Catalog,
     tenant: TenantId,
     dataset: Attachment,
-    config: local::Config,
+    local: LocalDataset,
     batch: Vec<Document>,
     bytes: usize,
     /// Documents of this ingestion that came in.
@@ -46,12 +45,12 @@ impl Catalog {
     /// # Errors
     /// `NotFound`, `Invalid` when the dataset is of another type, `StoreUnavailable`.
     pub async fn ingest(&self, tenant: &Tenant, dataset: &str) -> Result<Ingestion, Error> {
-        let (dataset, config) = self.local_dataset(tenant, dataset).await?;
+        let (dataset, local) = self.local_dataset(tenant, dataset).await?;
         Ok(Ingestion {
             catalog: self.clone(),
             tenant: tenant.id,
             dataset,
-            config,
+            local,
             batch: Vec::new(),
             bytes: 0,
             received: 0,
@@ -92,24 +91,22 @@ impl Catalog {
             return Err(Error::Invalid(vec![violation("ids", Rule::TooLong(1000), "must be at most 1000")]));
         }
         let ids = ids.into_iter().filter(|id| rules::can_be_stored(id, MAX_ID)).collect();
-        let (dataset, config) = self.local_dataset(tenant, dataset).await?;
+        let (dataset, local) = self.local_dataset(tenant, dataset).await?;
         let deleted = self.store.delete_documents(tenant.id, dataset.id, ids).await?;
         let revision = self.store.document_revision(dataset.id).await?;
-        self.datasets.indexes().reached(dataset.id, &config, revision, FORGOTTEN_WITHIN).await;
+        local.reached(revision, FORGOTTEN_WITHIN).await;
         Ok(deleted)
     }
 
-    async fn local_dataset(&self, tenant: &Tenant, name: &str) -> Result<(Attachment, local::Config), Error> {
+    async fn local_dataset(&self, tenant: &Tenant, name: &str) -> Result<(Attachment, LocalDataset), Error> {
         rules::named("dataset", name).map_err(|violation| vec![violation])?;
         let stored = self.store.attachment(Part::Dataset, tenant.id, name).await?;
         if stored.dtype != local::NAME {
             let message = format!("must name a dataset of the type '{}'", local::NAME);
             return Err(Error::Invalid(vec![violation("dataset", Rule::OneOf, message)]));
         }
-        let config = schema::read(&stored.configuration);
-        let config =
-            config.map_err(|_| Error::ConfigurationInvalid(Resource::Dataset, stored.name.clone()))?;
-        Ok((stored, config))
+        let local = self.datasets.open_local(&stored)?;
+        Ok((stored, local))
     }
 }
 
@@ -150,18 +147,22 @@ impl Ingestion {
         Ok(self.batch.len() >= BATCH_DOCUMENTS || self.bytes >= BATCH_BYTES)
     }
 
-    /// Stores the batch. Once this returns, nothing that was added before is lost, whatever happens.
+    /// Stores the batch, with its vectors where the dataset has an embedding endpoint: nothing is stored without
+    /// them. Once this returns, nothing that was added before is lost, whatever happens.
     /// Returns how many documents of the ingestion are stored, and the dataset's revision; `None` when
     /// there was nothing to store.
     ///
     /// # Errors
-    /// `NotFound` when the dataset was deleted meanwhile, `StoreUnavailable`.
+    /// `Upstream` when the batch cannot be embedded, `NotFound` when the dataset was deleted meanwhile,
+    /// `StoreUnavailable`.
     pub async fn store(&mut self) -> Result<Option<(usize, i64)>, Error> {
         if self.batch.is_empty() {
             return Ok(None);
         }
         let batch = std::mem::take(&mut self.batch);
         self.bytes = 0;
+        // Before the transaction: it waits for nobody's server.
+        let batch = self.local.embedded(batch).await.map_err(|fault| fault.of(Part::Dataset))?;
         self.revision = self.catalog.store.put_documents(self.tenant, self.dataset.id, batch).await?;
         Ok(Some((self.received, self.revision)))
     }
@@ -169,7 +170,6 @@ impl Ingestion {
     /// Waits until a search on this replica finds what was stored, a minute at most: then the index
     /// catches up later.
     pub async fn indexed(&self) {
-        let indexes = self.catalog.datasets.indexes();
-        indexes.reached(self.dataset.id, &self.config, self.revision, INDEXED_WITHIN).await;
+        self.local.reached(self.revision, INDEXED_WITHIN).await;
     }
 }

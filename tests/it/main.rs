@@ -31,6 +31,7 @@ mod half_sent;
 mod hub_client;
 mod identity;
 mod local_dataset;
+mod local_hybrid;
 mod marketplaces;
 mod metrics;
 mod openai;
