@@ -6,7 +6,7 @@ use super::{Catalog, Page, PageRequest, page::Listing};
 use crate::{
     dataset::local,
     domain::{
-        Attachment, Document, Tenant, TenantId,
+        Attachment, Document, FileWriter, Tenant, TenantId,
         rules::{self, Check, violation},
         schema,
     },
@@ -32,11 +32,14 @@ pub struct Ingestion {
     tenant: TenantId,
     dataset: Attachment,
     config: local::Config,
+    /// Whose the documents are, where they come from a file.
+    writer: Option<FileWriter>,
     batch: Vec<Document>,
     bytes: usize,
     /// Documents of this ingestion that came in.
     received: usize,
-    /// The dataset's revision that holds them.
+    /// The dataset's first revision that holds some of them, and the one that holds all.
+    first_revision: Option<i64>,
     revision: i64,
 }
 
@@ -52,9 +55,11 @@ impl Catalog {
             tenant: tenant.id,
             dataset,
             config,
+            writer: None,
             batch: Vec::new(),
             bytes: 0,
             received: 0,
+            first_revision: None,
             revision: 0,
         })
     }
@@ -119,6 +124,17 @@ impl Ingestion {
         &self.dataset.name
     }
 
+    /// The same, of documents that are a file's.
+    #[must_use]
+    pub fn of_file(self, writer: FileWriter) -> Self {
+        Self { writer: Some(writer), ..self }
+    }
+
+    /// The dataset's first revision that holds documents of this ingestion, once some are stored.
+    pub fn first_revision(&self) -> Option<i64> {
+        self.first_revision
+    }
+
     /// How many documents have been taken.
     pub fn received(&self) -> usize {
         self.received
@@ -162,7 +178,9 @@ impl Ingestion {
         }
         let batch = std::mem::take(&mut self.batch);
         self.bytes = 0;
-        self.revision = self.catalog.store.put_documents(self.tenant, self.dataset.id, batch).await?;
+        let put = self.catalog.store.put_documents(self.tenant, self.dataset.id, self.writer, batch);
+        self.revision = put.await?;
+        self.first_revision.get_or_insert(self.revision);
         Ok(Some((self.received, self.revision)))
     }
 

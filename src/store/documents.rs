@@ -6,7 +6,7 @@
 use sea_orm::{
     ActiveValue::Set,
     ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, QueryFilter,
-    QueryOrder, QuerySelect, Statement,
+    QueryOrder, QuerySelect, Statement, UpdateMany,
     sea_query::{Expr, ExprTrait, OnConflict},
 };
 use serde_json::{Map, Value};
@@ -15,10 +15,10 @@ use super::{
     Store,
     attachments::object,
     entities::document::{self, Column},
-    feed, now,
+    feed, ingestions, now,
 };
 use crate::{
-    domain::{AttachmentId, Document, TenantId},
+    domain::{AttachmentId, Document, FileId, FileWriter, TenantId},
     error::{Error, Resource},
 };
 
@@ -31,27 +31,33 @@ pub struct VersionedDocument {
 
 impl Store {
     /// Stores a batch, in one transaction, and returns its revision. Documents with ids of stored ones
-    /// replace them; of two with one id in the batch the later one stays.
+    /// replace them; of two with one id in the batch the later one stays. From now on they belong to the file
+    /// of `writer`, or to none.
     ///
     /// # Errors
-    /// `NotFound` when the dataset is gone, `StoreUnavailable`.
+    /// `NotFound` when the dataset is gone, or somebody else writes the file; `StoreUnavailable`.
     pub async fn put_documents(
         &self,
         tenant: TenantId,
         dataset: AttachmentId,
+        writer: Option<FileWriter>,
         batch: Vec<Document>,
     ) -> Result<i64, Error> {
         let backend = self.backend();
         let written = self.write(move |txn| {
             Box::pin(async move {
+                if let Some(writer) = writer {
+                    ingestions::still_writes(txn, writer).await?;
+                }
                 let revision = next_revision(txn, backend, tenant, dataset).await?;
-                let rows = rows(tenant, dataset, batch, revision);
+                let rows = rows(tenant, dataset, (batch, writer), revision);
                 let replace = OnConflict::columns([Column::DatasetId, Column::DocumentId])
                     .update_columns([
                         Column::Content,
                         Column::Metadata,
                         Column::Revision,
                         Column::Deleted,
+                        Column::FileId,
                         Column::UpdatedAt,
                     ])
                     .to_owned();
@@ -78,17 +84,7 @@ impl Store {
         let written = self.write(move |txn| {
             Box::pin(async move {
                 let revision = next_revision(txn, backend, tenant, dataset).await?;
-                let gone = document::Entity::update_many()
-                    .col_expr(Column::Deleted, Expr::value(true))
-                    .col_expr(Column::Content, Expr::value(""))
-                    .col_expr(Column::Metadata, Expr::value(Value::Object(Map::new())))
-                    .col_expr(Column::Revision, Expr::value(revision))
-                    .col_expr(Column::UpdatedAt, Expr::value(now()))
-                    .filter(Column::DatasetId.eq(dataset.0))
-                    .filter(Column::Deleted.eq(false))
-                    .filter(Column::DocumentId.is_in(ids))
-                    .exec(txn)
-                    .await?;
+                let gone = gone(dataset, revision).filter(Column::DocumentId.is_in(ids)).exec(txn).await?;
                 Ok((gone.rows_affected, feed::announce(txn, backend, feed::DOCUMENTS).await?))
             })
         });
@@ -158,6 +154,38 @@ impl Store {
     }
 }
 
+/// Deletes the documents of a file that were written before `revision`. Returns what [`feed::announce`] says,
+/// or nothing when there were none.
+pub(super) async fn delete_of_file(
+    txn: &DatabaseTransaction,
+    (tenant, dataset): (TenantId, AttachmentId),
+    file: FileId,
+    before: i64,
+) -> Result<Option<i64>, Error> {
+    let old = || Condition::all().add(Column::FileId.eq(file.0)).add(Column::Revision.lt(before));
+    let found = document::Entity::find().select_only().column(Column::DocumentId).filter(old()).limit(1);
+    if found.into_tuple::<String>().one(txn).await?.is_none() {
+        return Ok(None);
+    }
+    let backend = txn.get_database_backend();
+    let revision = next_revision(txn, backend, tenant, dataset).await?;
+    gone(dataset, revision).filter(old()).exec(txn).await?;
+    Ok(Some(feed::announce(txn, backend, feed::DOCUMENTS).await?))
+}
+
+/// What documents become that are deleted: indexes must learn of it.
+fn gone(dataset: AttachmentId, revision: i64) -> UpdateMany<document::Entity> {
+    document::Entity::update_many()
+        .col_expr(Column::Deleted, Expr::value(true))
+        .col_expr(Column::Content, Expr::value(""))
+        .col_expr(Column::Metadata, Expr::value(Value::Object(Map::new())))
+        .col_expr(Column::Revision, Expr::value(revision))
+        .col_expr(Column::FileId, Expr::value(None::<uuid::Uuid>))
+        .col_expr(Column::UpdatedAt, Expr::value(now()))
+        .filter(Column::DatasetId.eq(dataset.0))
+        .filter(Column::Deleted.eq(false))
+}
+
 /// Takes the dataset's row lock until the transaction ends.
 async fn next_revision(
     txn: &DatabaseTransaction,
@@ -176,7 +204,7 @@ async fn next_revision(
 fn rows(
     tenant: TenantId,
     dataset: AttachmentId,
-    batch: Vec<Document>,
+    (batch, writer): (Vec<Document>, Option<FileWriter>),
     revision: i64,
 ) -> Vec<document::ActiveModel> {
     let mut seen = std::collections::HashSet::new();
@@ -192,6 +220,7 @@ fn rows(
             metadata: Set(Value::Object(document.metadata)),
             revision: Set(revision),
             deleted: Set(false),
+            file_id: Set(writer.map(|writer| writer.file.0)),
             created_at: Set(now()),
             updated_at: Set(now()),
         })

@@ -16,6 +16,7 @@ mod endpoints;
 mod entities;
 mod fault;
 mod feed;
+mod ingestions;
 mod leases;
 mod listings;
 mod marketplaces;
@@ -51,6 +52,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use charges::{Decision, NewCharge, OpenCharge, Settled};
 pub use documents::VersionedDocument;
 pub use feed::Feed;
+pub use ingestions::{FilePlace, INGESTION_TERM, IngestionRun, NewIngestion, StoredFile};
 pub use leases::Lease;
 pub use listings::{CLAIM, Told};
 pub use plans::StoredPlan;
@@ -120,6 +122,8 @@ struct Inner {
     summaries: Arc<Semaphore>,
     /// A listing may have become due.
     outbox: Notify,
+    /// A job that reads files may have been started or stopped.
+    ingestions: Notify,
     /// Ends the writers that serve a queue, once their queues are empty.
     closing: CancellationToken,
     config: Config,
@@ -146,6 +150,7 @@ impl Store {
             charges_lost: AtomicU64::default(),
             summaries: Arc::new(Semaphore::new(usage::SUMMARIES)),
             outbox: Notify::new(),
+            ingestions: Notify::new(),
             closing: CancellationToken::new(),
             config,
             lock_file,
