@@ -13,7 +13,7 @@
 //! policy  dataset  model        one file per type, one registry each
 //! identity       who is calling
 //! store          the database                             hub       SyftHub
-//! upstream       other people's servers
+//! extract        files to documents                     upstream  other people's servers
 //! telemetry      logs, metrics, traces
 //! domain         plain values and their rules             error     what can go wrong
 //! ```
@@ -33,6 +33,7 @@ pub mod config;
 pub mod dataset;
 pub mod domain;
 pub mod error;
+pub mod extract;
 pub mod gateway;
 pub mod grpc;
 pub mod health;

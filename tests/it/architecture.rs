@@ -9,7 +9,7 @@ use std::{
 use syn::visit::Visit;
 
 /// What each module may see of the others. Everything sees `telemetry`, `domain` and `error`.
-const RULE: [(&str, &[&str]); 20] = [
+const RULE: [(&str, &[&str]); 21] = [
     ("error", &[]),
     ("domain", &[]),
     ("proto", &[]),
@@ -17,6 +17,7 @@ const RULE: [(&str, &[&str]); 20] = [
     ("server", &[]),
     ("upstream", &[]),
     ("store", &[]),
+    ("extract", &[]),
     ("health", &["store"]),
     ("hub", &["upstream"]),
     ("identity", &["store", "hub"]),

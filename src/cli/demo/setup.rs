@@ -5,16 +5,17 @@ use std::env;
 use serde_json::{Value, json};
 use syft_endpoints::{
     error::Cause,
+    extract::text_documents,
     proto::{
         CreateDatasetRequest, CreateEndpointRequest, CreateModelRequest, CreatePolicyRequest, Dataset,
-        Document, Endpoint, Model, Policy, to_struct,
+        Endpoint, Model, Policy, to_struct,
     },
 };
 use tokio::sync::mpsc;
 
 use crate::cli::{
     client::Client,
-    ingest::{text_documents, upload},
+    ingest::{message, upload},
     output::failure,
 };
 
@@ -60,7 +61,7 @@ pub(super) async fn create(client: &Client) -> Result<(), Cause> {
 async fn load(client: &Client, dataset: &str) -> Result<i64, Cause> {
     let (outgoing, messages) = mpsc::channel(DOCUMENTS.len());
     for (name, text) in DOCUMENTS {
-        let documents: Vec<Document> = text_documents(name, text);
+        let documents = text_documents(name, text).into_iter().map(message).collect();
         outgoing.send(documents).await?;
     }
     drop(outgoing);

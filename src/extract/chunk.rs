@@ -7,14 +7,14 @@ const LIMIT: usize = 4000;
 
 /// A piece of a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::cli) struct Piece {
+pub(super) struct Piece {
     /// The headings it stands under, outermost first.
-    pub(in crate::cli) headings: Vec<String>,
-    pub(in crate::cli) text: String,
+    pub(super) headings: Vec<String>,
+    pub(super) text: String,
 }
 
 /// Cuts a text. Lines that begin with `#` are headings, and begin a piece.
-pub(in crate::cli) fn pieces(text: &str) -> Vec<Piece> {
+pub(super) fn pieces(text: &str) -> Vec<Piece> {
     let mut pieces = Vec::new();
     let mut headings: Vec<(usize, String)> = Vec::new();
     let mut open = String::new();

@@ -1,17 +1,14 @@
 //! `ingest`: files to documents, over the public API.
 
-pub(super) mod chunk;
-mod read;
-
-pub(super) use read::text_documents;
-
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use syft_endpoints::{
+    domain,
     error::Cause,
-    proto::{CreateDatasetRequest, Dataset, Document, IngestDocumentsRequest},
+    extract::{self, File, Unreadable},
+    proto::{CreateDatasetRequest, Dataset, Document, IngestDocumentsRequest, to_struct},
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -51,14 +48,14 @@ impl Ingest {
         if self.create {
             create(&client, &self.dataset).await?;
         }
-        let files = read::files(&self.paths)?;
+        let files = extract::files(&self.paths)?;
         let bar = progress(files.len(), self.json);
         let mut failed = 0;
         let (outgoing, messages) = mpsc::channel(4);
         let upload = upload(&client, &self.dataset, messages);
         let reading = async {
             for file in &files {
-                match read::documents(file) {
+                match documents(file) {
                     Ok(documents) => send(&outgoing, documents).await,
                     Err(error) => {
                         failed += 1;
@@ -82,6 +79,17 @@ impl Ingest {
         }
         Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
+}
+
+fn documents(file: &File) -> Result<Vec<Document>, Unreadable> {
+    let documents = extract::documents(&file.name, file.format, file.read()?)?;
+    Ok(documents.into_iter().map(message).collect())
+}
+
+/// A document as the API takes it.
+pub(super) fn message(document: domain::Document) -> Document {
+    let domain::Document { id, content, metadata } = document;
+    Document { id, content, metadata: Some(to_struct(metadata)) }
 }
 
 /// Sends documents in one stream and returns how many the server has acknowledged.
