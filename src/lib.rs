@@ -39,6 +39,7 @@ pub mod grpc;
 pub mod health;
 pub mod hub;
 pub mod identity;
+pub mod ingestion;
 pub mod listing;
 pub mod model;
 pub mod pipeline;

@@ -6,7 +6,7 @@ use super::{Catalog, Page, PageRequest, page::Listing};
 use crate::{
     dataset::local,
     domain::{
-        Attachment, Document, FileWriter, Tenant, TenantId,
+        Attachment, AttachmentId, Document, FileWriter, Tenant, TenantId,
         rules::{self, Check, violation},
         schema,
     },
@@ -104,7 +104,22 @@ impl Catalog {
         Ok(deleted)
     }
 
-    async fn local_dataset(&self, tenant: &Tenant, name: &str) -> Result<(Attachment, local::Config), Error> {
+    /// Waits until a search here finds what is stored in a dataset now, a minute at most.
+    ///
+    /// # Errors
+    /// `Invalid`, `NotFound`, `StoreUnavailable`.
+    pub async fn searchable(&self, tenant: &Tenant, dataset: &str) -> Result<(), Error> {
+        let (dataset, config) = self.local_dataset(tenant, dataset).await?;
+        let revision = self.store.document_revision(dataset.id).await?;
+        self.datasets.indexes().reached(dataset.id, &config, revision, INDEXED_WITHIN).await;
+        Ok(())
+    }
+
+    pub(super) async fn local_dataset(
+        &self,
+        tenant: &Tenant,
+        name: &str,
+    ) -> Result<(Attachment, local::Config), Error> {
         rules::named("dataset", name).map_err(|violation| vec![violation])?;
         let stored = self.store.attachment(Part::Dataset, tenant.id, name).await?;
         if stored.dtype != local::NAME {
@@ -119,6 +134,10 @@ impl Catalog {
 }
 
 impl Ingestion {
+    pub fn dataset_id(&self) -> AttachmentId {
+        self.dataset.id
+    }
+
     /// The dataset's name.
     pub fn dataset(&self) -> &str {
         &self.dataset.name

@@ -40,6 +40,13 @@ fn bad_counts(config: &Config) -> Vec<String> {
             problems.push(format!("{key} must be {least} to 1000000"));
         }
     }
+    if config.ingestion.max_running > 64 {
+        problems.push("ingestion.max_running must be 0 to 64".to_owned());
+    }
+    let root = &config.ingestion.root;
+    if !root.as_os_str().is_empty() && !root.is_absolute() {
+        problems.push("ingestion.root must be an absolute path".to_owned());
+    }
     if config.store.charges_kept_days > 100_000 {
         problems.push("store.charges_kept_days must be 0 to 100000".to_owned());
     }

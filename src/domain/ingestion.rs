@@ -139,6 +139,17 @@ impl IngestionState {
     }
 }
 
+impl IngestionSource {
+    /// A URL as it may be shown: without its query.
+    pub fn shown(url: &str) -> String {
+        let bare = url.split(['?', '#']).next().unwrap_or_default();
+        if url.split('#').next().is_some_and(|url| url.contains('?')) {
+            return format!("{bare}?[redacted]");
+        }
+        bare.to_owned()
+    }
+}
+
 /// The URLs are secrets.
 impl std::fmt::Debug for IngestionSource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

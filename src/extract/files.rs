@@ -55,6 +55,16 @@ pub fn files(paths: &[impl AsRef<Path>]) -> Result<Vec<File>, Cause> {
     Ok(files)
 }
 
+/// As [`files`], those in one folder, which may be none.
+///
+/// # Errors
+/// In words: the folder cannot be read, or has too many.
+pub fn folder(root: &Path) -> Result<Vec<File>, Cause> {
+    let mut files = Vec::new();
+    walk(root, &mut files)?;
+    Ok(files)
+}
+
 fn single(path: &Path) -> Result<File, Cause> {
     let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
     let format = Format::of(&name, None)

@@ -92,20 +92,16 @@ impl Store {
     ///
     /// # Errors
     /// `StoreUnavailable`.
-    pub async fn files_of_folder(
-        &self,
-        dataset: AttachmentId,
-        folder: &str,
-    ) -> Result<Vec<(FileId, String)>, Error> {
+    pub async fn files_of_folder(&self, dataset: AttachmentId, folder: &str) -> Result<Vec<String>, Error> {
         let prefix = if folder.is_empty() { String::new() } else { format!("{folder}/") };
         let sql = format!(
-            "SELECT id, name FROM ingested_files WHERE dataset_id = $1 AND origin = 'folder' \
+            "SELECT name FROM ingested_files WHERE dataset_id = $1 AND origin = 'folder' \
              AND (name = $2 OR substr(name, 1, {}) = $3)",
             prefix.chars().count()
         );
         let values = [dataset.0.into(), folder.into(), prefix.into()];
         let rows = self.reader().query_all_raw(self.statement(&sql, values)).await?;
-        rows.iter().map(|row| Ok((FileId(row.try_get("", "id")?), row.try_get("", "name")?))).collect()
+        rows.iter().map(|row| Ok(row.try_get("", "name")?)).collect()
     }
 
     /// Writes down which files a job is to read. Those with which it has done stay as they are. Says whether the
@@ -243,11 +239,14 @@ impl Store {
         let removed = self.write(move |txn| {
             Box::pin(async move {
                 if let Some(run) = run
-                    && !count(txn, run, ", removed = removed + 1").await?
+                    && !count(txn, run, "").await?
                 {
                     return Ok((false, None));
                 }
                 let Some(row) = txn.query_one_raw(delete).await? else { return Ok((false, None)) };
+                if let Some(run) = run {
+                    count(txn, run, ", removed = removed + 1").await?;
+                }
                 let file = FileId(row.try_get("", "id")?);
                 Ok((true, documents::delete_of_file(txn, of, file, i64::MAX).await?))
             })
