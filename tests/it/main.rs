@@ -29,6 +29,7 @@ mod evaluation;
 mod half_sent;
 mod hub_client;
 mod identity;
+mod ingestion;
 mod local_dataset;
 mod marketplaces;
 mod metrics;
