@@ -4,6 +4,7 @@ mod folders;
 mod lifecycle;
 mod paths;
 mod replicas;
+mod rest;
 mod uploads;
 mod urls;
 mod watching;
