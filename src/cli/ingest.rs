@@ -1,5 +1,7 @@
 //! `ingest`: files to documents, over the public API.
 
+mod leftovers;
+
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Args;
@@ -50,13 +52,16 @@ impl Ingest {
         }
         let files = extract::files(&self.paths)?;
         let bar = progress(files.len(), self.json);
-        let mut failed = 0;
+        let (mut failed, mut read) = (0, Vec::new());
         let (outgoing, messages) = mpsc::channel(4);
         let upload = upload(&client, &self.dataset, messages);
         let reading = async {
             for file in &files {
                 match documents(file) {
-                    Ok(documents) => send(&outgoing, documents).await,
+                    Ok(documents) => {
+                        read.push(leftovers::Read::new(&file.name, &documents));
+                        send(&outgoing, documents).await;
+                    }
                     Err(error) => {
                         failed += 1;
                         bar.suspend(|| eprintln!("{}: {error}", file.path.display()));
@@ -69,6 +74,7 @@ impl Ingest {
         let ((), stored) = tokio::join!(reading, upload);
         bar.finish_and_clear();
         let stored = stored?;
+        leftovers::delete(&client, &self.dataset, &read).await?;
         if self.json {
             say!(
                 "{}",

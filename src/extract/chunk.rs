@@ -4,6 +4,8 @@
 const TARGET: usize = 1200;
 /// Bytes of one piece at most.
 const LIMIT: usize = 4000;
+/// Bytes of a heading at most: every piece below repeats it.
+const MAX_HEADING: usize = 200;
 
 /// A piece of a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,13 +15,17 @@ pub(super) struct Piece {
     pub(super) text: String,
 }
 
-/// Cuts a text. Lines that begin with `#` are headings, and begin a piece.
-pub(super) fn pieces(text: &str) -> Vec<Piece> {
+/// Cuts a text into `limit` pieces at most. Lines that begin with `#` are headings, and begin a piece.
+pub(super) fn pieces(text: &str, limit: usize) -> Vec<Piece> {
     let mut pieces = Vec::new();
     let mut headings: Vec<(usize, String)> = Vec::new();
     let mut open = String::new();
     let mut fenced = false;
     for paragraph in paragraphs(text) {
+        if pieces.len() >= limit {
+            pieces.truncate(limit);
+            return pieces;
+        }
         let heading = heading(paragraph).filter(|_| !fenced);
         // Code stays together as long as it can.
         if heading.is_some() || (!fenced && open.len() + paragraph.len() > TARGET) {
@@ -44,6 +50,7 @@ pub(super) fn pieces(text: &str) -> Vec<Piece> {
         }
     }
     close(&mut pieces, &headings, &mut open);
+    pieces.truncate(limit);
     pieces
 }
 
@@ -61,33 +68,31 @@ fn close(pieces: &mut Vec<Piece>, headings: &[(usize, String)], open: &mut Strin
 fn paragraphs(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = text;
     std::iter::from_fn(move || {
-        rest = rest.trim_start_matches(['\n', '\r']);
-        if rest.trim().is_empty() {
-            return None;
-        }
-        let mut end = 0;
+        let (mut begin, mut end) = (0, 0);
         for line in rest.split_inclusive('\n') {
-            if line.trim().is_empty() || (end > 0 && heading(line).is_some()) {
+            let (blank, heading) = (line.trim().is_empty(), heading(line).is_some());
+            if end > begin && (blank || heading) {
                 break;
             }
             end += line.len();
-            if heading(line).is_some() {
+            if blank {
+                begin = end;
+            } else if heading {
                 break;
             }
         }
-        let (paragraph, tail) = rest.split_at(end.max(1).min(rest.len()));
-        rest = tail;
-        Some(paragraph.trim_end())
+        let paragraph = &rest[begin..end];
+        rest = &rest[end..];
+        (!paragraph.is_empty()).then(|| paragraph.trim_end())
     })
-    .filter(|paragraph| !paragraph.trim().is_empty())
 }
 
 fn heading(paragraph: &str) -> Option<(usize, &str)> {
     let paragraph = paragraph.trim_end();
     let title = paragraph.trim_start_matches('#');
     let depth = paragraph.len() - title.len();
-    ((1..=6).contains(&depth) && title.starts_with(' ') && !title.contains('\n'))
-        .then(|| (depth, title.trim()))
+    let fits = title.len() <= MAX_HEADING && !title.contains('\n');
+    ((1..=6).contains(&depth) && fits && title.starts_with(' ')).then(|| (depth, title.trim()))
 }
 
 /// A paragraph that is too long, cut at white space where there is some.
@@ -108,7 +113,11 @@ fn split(paragraph: &str) -> Vec<&str> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{LIMIT, pieces};
+    use super::{LIMIT, Piece};
+
+    fn pieces(text: &str) -> Vec<Piece> {
+        super::pieces(text, usize::MAX)
+    }
 
     #[test]
     fn texts_are_cut_at_headings_and_paragraphs() {
@@ -126,7 +135,21 @@ mod tests {
         assert_eq!(found.len(), 1, "{found:?}");
     }
 
+    #[test]
+    fn blank_lines_may_be_of_any_white_space_and_of_any_length() {
+        let found = pieces("a\n\u{a0}\nb\n\u{2003}\u{2003}");
+        assert_eq!(found.iter().map(|piece| piece.text.as_str()).collect::<Vec<_>>(), ["a\n\nb"]);
+        // Looked at once: more than that, and this does not end.
+        assert_eq!(pieces(&format!("{}x", " \n".repeat(2 << 20))).len(), 1);
+        assert_eq!(super::pieces(&"# a\n\nb\n\n".repeat(100), 7).len(), 7);
+    }
+
     proptest! {
+        #[test]
+        fn no_text_is_too_odd(text in any::<String>()) {
+            pieces(&text);
+        }
+
         #[test]
         fn nothing_is_lost_and_nothing_is_too_long(text in "(# ?|[a-zé]{1,9}|\n| ){0,200}") {
             let words = |text: &str| text.split_whitespace().filter(|w| !w.starts_with('#')).collect::<Vec<_>>().join(" ");

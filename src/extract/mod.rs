@@ -5,7 +5,11 @@
 //! made before; a file that has shrunk leaves its last pieces behind, for its caller to delete.
 
 mod chunk;
+mod docx;
 mod files;
+mod html;
+mod pdf;
+mod prose;
 mod records;
 mod text;
 
@@ -18,6 +22,10 @@ use crate::domain::{Document, rules::MAX_DOCUMENT_BYTES};
 
 /// Bytes of a file at most.
 pub const MAX_FILE: usize = 64 << 20;
+/// Documents in a file at most. Each takes about a kilobyte beside its text.
+const MAX_DOCUMENTS: usize = 250_000;
+/// Bytes of text in a file at most, where it is more than the file's: packed, or with names in every row.
+const MAX_TEXT: usize = 128 << 20;
 /// Bytes of a document's id at most.
 const MAX_ID: usize = 512;
 /// Bytes of a document's metadata at most, as JSON.
@@ -31,6 +39,8 @@ pub enum Format {
     Json,
     JsonLines,
     Csv,
+    Pdf,
+    Docx,
 }
 
 /// Why a file is passed over, in words for an operator. They quote nothing of what is in it.
@@ -50,7 +60,7 @@ impl Unreadable {
 
 impl Format {
     /// The extensions by which files are known.
-    pub const EXTENSIONS: &str = ".txt .md .html .json .jsonl .csv";
+    pub const EXTENSIONS: &str = ".txt .md .html .json .jsonl .csv .pdf .docx";
 
     /// The format of what has this file name, or path of a URL, and this content type. The extension
     /// says it, or else the content type; `None` when it cannot be read.
@@ -77,6 +87,8 @@ impl Format {
             "json" => Some(Self::Json),
             "jsonl" | "ndjson" => Some(Self::JsonLines),
             "csv" => Some(Self::Csv),
+            "pdf" => Some(Self::Pdf),
+            "docx" => Some(Self::Docx),
             _ => None,
         }
     }
@@ -89,6 +101,8 @@ impl Format {
             "application/json" | "text/json" => Some(Self::Json),
             "application/jsonl" | "application/x-ndjson" | "application/ndjson" => Some(Self::JsonLines),
             "text/csv" | "application/csv" => Some(Self::Csv),
+            "application/pdf" => Some(Self::Pdf),
+            "application/vnd.openxmlformats-officedocument.wordprocessingml.document" => Some(Self::Docx),
             _ => None,
         }
     }
@@ -105,17 +119,26 @@ pub fn documents(name: &str, format: Format, bytes: Vec<u8>) -> Result<Vec<Docum
     }
     let mut documents = match format {
         Format::Text => text_documents(name, &text::decode(bytes)?),
-        Format::Html => text_documents(name, &text::of_html(&bytes)?),
+        Format::Html => text_documents(name, &html::text(bytes)?),
         Format::Json => records::json_documents(name, &text::decode(bytes)?)?,
         Format::JsonLines => records::json_lines(name, &text::decode(bytes)?)?,
         Format::Csv => records::csv_rows(name, &text::decode(bytes)?)?,
+        Format::Pdf => text::paged_documents(name, &pdf::pages(&bytes)?),
+        Format::Docx => text_documents(name, &docx::text(&bytes)?),
     };
+    if documents.len() > MAX_DOCUMENTS {
+        return Err(too_many());
+    }
     // An empty row says nothing and is no mistake.
     documents.retain(|document| !document.content.trim().is_empty());
     for (i, document) in documents.iter().enumerate() {
         storable(document).map_err(|words| Unreadable::new(format!("document {}: {words}", i + 1)))?;
     }
     Ok(documents)
+}
+
+fn too_many() -> Unreadable {
+    Unreadable::new("more than 250,000 documents, or 128 MiB of text: cut it into files")
 }
 
 /// What the dataset would refuse, and with it the other files on their way there.

@@ -53,7 +53,7 @@ impl Default for Config {
 /// What the filter is made of. Libraries stay at `warn` whatever the level: at `trace` an HTTP/2
 /// library logs header values, and a credential is one. Spans are for the exporter.
 pub fn directives(level: &str) -> String {
-    format!("warn,syft_endpoints={level},{}=off", traces::TARGET)
+    format!("warn,lopdf=off,syft_endpoints={level},{}=off", traces::TARGET)
 }
 
 /// Sends logs to standard error, and spans to the collector if there is one. Called once, by `main`,

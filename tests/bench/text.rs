@@ -68,7 +68,8 @@ impl Writer {
         words.join(" ")
     }
 
-    fn text(&mut self) -> String {
+    /// 80 to 120 words.
+    pub fn text(&mut self) -> String {
         let length = 80 + (self.next() * 41.0) as usize;
         let mut text = String::with_capacity(length * 7);
         for _ in 0..length {

@@ -1,5 +1,6 @@
 //! The commands, as a person runs them.
 
+mod ingest;
 mod publishing;
 mod usage;
 

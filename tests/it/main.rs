@@ -26,6 +26,7 @@ mod deadlines;
 mod drain;
 mod embedding;
 mod evaluation;
+mod extract;
 mod half_sent;
 mod hub_client;
 mod identity;
