@@ -1,6 +1,8 @@
 //! `ingest`: files to documents, over the public API.
 
+mod jobs;
 mod leftovers;
+mod watch;
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
@@ -38,7 +40,13 @@ pub(super) struct Ingest {
     /// Create the dataset if there is none of that name
     #[arg(long)]
     create: bool,
-    /// A JSON object at the end instead of a progress bar
+    /// Have the server read them: folders and files below its `ingestion.root`, and URLs
+    #[arg(long, conflicts_with = "watch")]
+    on_server: bool,
+    /// Keep the dataset in step with one folder until Ctrl-C: what changes is stored, what is removed is deleted
+    #[arg(long)]
+    watch: bool,
+    /// A JSON object at the end instead of a progress bar; with --watch, one for each change
     #[arg(long)]
     json: bool,
 }
@@ -49,6 +57,13 @@ impl Ingest {
         let client = self.client.connect().await?;
         if self.create {
             create(&client, &self.dataset).await?;
+        }
+        if self.on_server {
+            return jobs::run(&client, &self.dataset, &self.paths, self.json).await;
+        }
+        if self.watch {
+            let [folder] = self.paths.as_slice() else { return Err("--watch takes one folder".into()) };
+            return watch::run(&client, &self.dataset, folder, self.json).await;
         }
         let files = extract::files(&self.paths)?;
         let bar = progress(files.len(), self.json);

@@ -77,6 +77,8 @@ impl Format {
             Self::Json => "json",
             Self::JsonLines => "jsonl",
             Self::Csv => "csv",
+            Self::Pdf => "pdf",
+            Self::Docx => "docx",
         }
     }
 
