@@ -46,8 +46,9 @@ impl Store {
         let backend = self.backend();
         let written = self.write(move |txn| {
             Box::pin(async move {
-                if let Some(writer) = writer {
-                    ingestions::still_writes(txn, writer).await?;
+                match writer {
+                    Some(writer) => ingestions::still_writes(txn, writer).await?,
+                    None => disown(txn, dataset, batch.iter().map(|document| &document.id)).await?,
                 }
                 let revision = next_revision(txn, backend, tenant, dataset).await?;
                 let rows = rows(tenant, dataset, (batch, writer), revision);
@@ -83,6 +84,7 @@ impl Store {
         let backend = self.backend();
         let written = self.write(move |txn| {
             Box::pin(async move {
+                disown(txn, dataset, ids.iter()).await?;
                 let revision = next_revision(txn, backend, tenant, dataset).await?;
                 let gone = gone(dataset, revision).filter(Column::DocumentId.is_in(ids)).exec(txn).await?;
                 Ok((gone.rows_affected, feed::announce(txn, backend, feed::DOCUMENTS).await?))
@@ -171,6 +173,25 @@ pub(super) async fn delete_of_file(
     let revision = next_revision(txn, backend, tenant, dataset).await?;
     gone(dataset, revision).filter(old()).exec(txn).await?;
     Ok(Some(feed::announce(txn, backend, feed::DOCUMENTS).await?))
+}
+
+/// Notes that documents are no longer what their files say: those are read again when they come again.
+async fn disown(
+    txn: &DatabaseTransaction,
+    dataset: AttachmentId,
+    ids: impl Iterator<Item = &String>,
+) -> Result<(), Error> {
+    let of_files = document::Entity::find()
+        .select_only()
+        .column(Column::FileId)
+        .distinct()
+        .filter(Column::DatasetId.eq(dataset.0))
+        .filter(Column::DocumentId.is_in(ids.map(String::as_str)))
+        .filter(Column::FileId.is_not_null());
+    for file in of_files.into_tuple::<uuid::Uuid>().all(txn).await? {
+        ingestions::forget_hash(txn, FileId(file)).await?;
+    }
+    Ok(())
 }
 
 /// What documents become that are deleted: indexes must learn of it.

@@ -377,6 +377,14 @@ pub(in crate::store) async fn still_writes(
     if txn.execute_raw(lock).await?.rows_affected() == 0 { Err(superseded(writer)) } else { Ok(()) }
 }
 
+/// Notes that the documents of a file are not those of its bytes any more.
+pub(in crate::store) async fn forget_hash(txn: &DatabaseTransaction, file: FileId) -> Result<(), Error> {
+    let sql = "UPDATE ingested_files SET hash = '' WHERE id = $1";
+    let values: [Value; 1] = [file.0.into()];
+    txn.execute_raw(Statement::from_sql_and_values(txn.get_database_backend(), sql, values)).await?;
+    Ok(())
+}
+
 fn superseded(writer: FileWriter) -> Error {
     Error::NotFound(Resource::File, writer.file.to_string())
 }

@@ -10,8 +10,8 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction, QueryResult, Statement, Valu
 use tokio::sync::futures::Notified;
 use uuid::Uuid;
 
-pub(super) use files::still_writes;
 pub use files::{FilePlace, StoredFile};
+pub(super) use files::{forget_hash, still_writes};
 pub use runs::{IngestionRun, TERM as INGESTION_TERM};
 
 use super::{Store, fault, now, seal::Owner};

@@ -131,4 +131,18 @@ on_both! {
         let page = rig.clients.ingestions.list_ingestions(request).await.unwrap().into_inner();
         assert_eq!((page.ingestions[0].id.as_str(), page.next_page_token.as_str()), (one.id.as_str(), ""));
     }
+
+    async fn what_others_have_changed_is_read_again(database: Database) {
+        let mut rig = Rig::start(database).await;
+        for name in ["a.md", "b.md", "c.md"] {
+            rig.write(name, "as it is");
+        }
+        rig.folder("").await;
+        rig.clients.ingest("docs", &[("a.md#1", "something else")]).await;
+        let delete = proto::DeleteDocumentsRequest { dataset: "docs".to_owned(), ids: vec!["b.md#1".to_owned()] };
+        rig.clients.datasets.delete_documents(delete).await.unwrap();
+        assert_eq!(counts(&rig.folder("").await), [3, 2, 1, 0, 0]);
+        assert!(rig.documents().await.values().all(|text| text == "as it is"));
+        assert_eq!(rig.documents().await.len(), 3);
+    }
 }

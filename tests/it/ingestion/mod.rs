@@ -1,5 +1,6 @@
 //! Files on their way into datasets: one file per promise.
 
+mod command;
 mod folders;
 mod lifecycle;
 mod paths;
