@@ -139,8 +139,8 @@ fn walk(path: &Path, below: &str) -> Result<Vec<Input>, String> {
         format!("The folder cannot be read: {}", words.trim_start_matches([':', '/', ' ']))
     };
     if path.is_file() {
-        let files = extract::files(&[path]).map_err(words)?;
-        return Ok(files.into_iter().map(|file| input(below.to_owned(), file)).collect());
+        let file = extract::file_in(path.parent().unwrap_or(path), path).map_err(words)?;
+        return Ok(vec![input(below.to_owned(), file)]);
     }
     let files = extract::folder(path).map_err(words)?;
     let named = files.into_iter().map(|file| match below {

@@ -100,10 +100,11 @@ on_both! {
         let id = start(&mut rig.clients, of_urls(&urls)).await.unwrap().id;
         server.asked_for(2).await;
         let database = rig.space.stop().await;
-        // Far sooner than a lease runs out.
+        let stopped = std::time::Instant::now();
         let space = Space::start(database).await;
         server.open(2);
         let done = ended(&mut space.admin().await, &id).await;
+        assert!(stopped.elapsed().as_secs() < 10, "it has waited for the lease to run out");
         assert_eq!((state(&done), counts(&done)), (IngestionState::Done, [3, 3, 0, 0, 0]));
         assert_eq!(server.asked().iter().filter(|path| *path == "/one.md").count(), 1);
     }

@@ -1,12 +1,13 @@
 //! Files that a client sends are stored as those of a job.
 
+use futures_util::future::select_all;
 use syft_endpoints::proto::{self, UploadFileRequest, UploadFileResponse};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
 
 use super::{Rig, counts, found};
-use crate::support::{database::Database, eventually, on_both, space::Clients};
+use crate::support::{database::Database, on_both, space::Clients};
 
 fn pieces(name: &str, media_type: &str, data: &[u8]) -> Vec<UploadFileRequest> {
     let mut pieces: Vec<_> = data
@@ -87,23 +88,23 @@ on_both! {
 
     async fn one_tenant_holds_only_so_many_uploads(database: Database) {
         let mut rig = Rig::start(database).await;
-        let (held, messages) = mpsc::channel(4);
-        let (second, others) = mpsc::channel(4);
-        let mut answers = Vec::new();
-        for (sender, messages) in [(&held, messages), (&second, others)] {
-            sender.send(pieces("slow.md", "", b"begun").remove(0)).await.unwrap();
-            answers.push(rig.clients.ingestions.upload_file(ReceiverStream::new(messages)).await.unwrap().into_inner());
+        let (mut held, mut answers) = (Vec::new(), Vec::new());
+        for name in ["a.md", "b.md", "c.md"] {
+            let (sender, messages) = mpsc::channel(4);
+            sender.send(pieces(name, "", b"begun").remove(0)).await.unwrap();
+            held.push(sender);
+            let answer = rig.clients.ingestions.upload_file(ReceiverStream::new(messages)).await;
+            let mut answer = answer.unwrap().into_inner();
+            answers.push(Box::pin(async move { answer.message().await }));
         }
-        eventually("there is no room", async || {
-            let refused = upload(&mut rig.clients, pieces("next.md", "", b"next")).await;
-            refused.is_err_and(|status| status.code() == Code::ResourceExhausted)
-        }).await;
-        drop((held, second));
-        for mut answer in answers {
-            // The later one has the name; either may be the later one.
-            let _ = answer.message().await;
+        // None of them ends, so the first that does was refused.
+        let (refused, _, others) = select_all(answers).await;
+        assert_eq!(refused.unwrap_err().code(), Code::ResourceExhausted);
+        held.clear();
+        for answer in others {
+            assert!(answer.await.unwrap().is_some());
         }
-        eventually("there is room", async || upload(&mut rig.clients, pieces("next.md", "", b"next")).await.is_ok()).await;
-        assert_eq!(rig.documents().await["slow.md#1"], "begun");
+        upload(&mut rig.clients, pieces("next.md", "", b"next")).await.unwrap();
+        assert_eq!(rig.documents().await.len(), 3);
     }
 }
