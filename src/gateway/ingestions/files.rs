@@ -140,7 +140,7 @@ async fn upload(call: Call, asked: FileQuery, body: Body) -> Result<Uploaded, Pr
         answer.message().await
     };
     let answer: Option<UploadFileResponse> = tokio::select! {
-        answer = uploading => answer.map_err(|status| problem(status))?,
+        answer = uploading => answer.map_err(problem)?,
         Ok(()) = breaks => {
             return Err(Problem::Refused(StatusCode::BAD_REQUEST, "The body broke off".into()));
         }
@@ -222,5 +222,33 @@ impl From<IngestionFileState> for FileState {
             IngestionFileState::Done => Self::Done,
             IngestionFileState::Failed => Self::Failed,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use axum::body::Body;
+    use futures_util::{FutureExt, StreamExt, stream};
+    use tokio::sync::oneshot;
+
+    use super::pieces;
+    use crate::proto::UploadFileRequest;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_breaks_off_never_ends() {
+        let named = UploadFileRequest { name: "a.md".to_owned(), ..Default::default() };
+        let body =
+            |last: Result<&'static str, std::io::Error>| Body::from_stream(stream::iter([Ok("half"), last]));
+        let (broken, mut breaks) = oneshot::channel();
+        let whole: Vec<_> =
+            pieces(named.clone(), body(Ok("rest")), broken).map(|piece| piece.data).collect().await;
+        assert_eq!(whole, [b"".to_vec(), b"half".to_vec(), b"rest".to_vec()]);
+        assert!((&mut breaks).now_or_never().is_some_and(|heard| heard.is_err()), "nothing broke");
+        let (broken, breaks) = oneshot::channel();
+        let parts = pieces(named, body(Err(std::io::ErrorKind::ConnectionReset.into())), broken);
+        let ended = tokio::time::timeout(Duration::from_secs(3600), parts.count()).await;
+        assert!(ended.is_err() && breaks.await.is_ok());
     }
 }

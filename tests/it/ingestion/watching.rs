@@ -20,7 +20,8 @@ on_both! {
         assert_eq!(state(&first), IngestionState::Running, "it is shown as it is");
         let mut seen = Vec::new();
         let mut opened = 0;
-        while let Some(message) = watched.message().await.unwrap() {
+        let limit = std::time::Duration::from_secs(20);
+        while let Some(message) = tokio::time::timeout(limit, watched.message()).await.expect("it is not shown").unwrap() {
             let job = message.ingestion.unwrap();
             seen.push((state(&job), counts(&job)[1]));
             if opened <= counts(&job)[1] {
