@@ -204,7 +204,20 @@ impl Owner {
     /// # Errors
     /// What the service answers.
     pub async fn dataset(&self, name: &str) -> Result<(), Fault> {
-        let dataset = Dataset { name: name.to_owned(), dtype: "local".to_owned(), ..Dataset::default() };
+        self.dataset_of(name, "local", json!({})).await
+    }
+
+    /// Makes a dataset of any type.
+    ///
+    /// # Errors
+    /// What the service answers.
+    pub async fn dataset_of(&self, name: &str, dtype: &str, configuration: Value) -> Result<(), Fault> {
+        let dataset = Dataset {
+            name: name.to_owned(),
+            dtype: dtype.to_owned(),
+            configuration: Some(to_struct(configuration.as_object().cloned().unwrap_or_default())),
+            ..Dataset::default()
+        };
         let request = self.request(CreateDatasetRequest { dataset: Some(dataset) });
         DatasetServiceClient::new(self.channel.clone()).create_dataset(request).await?;
         Ok(())

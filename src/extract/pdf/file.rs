@@ -19,6 +19,9 @@ const TRAILER: usize = 4096;
 /// Trailers that are looked at, from the end.
 const TRAILERS: usize = 16;
 
+/// Values that an object costs beside its own.
+const OBJECT: usize = 4;
+
 /// The objects of a file.
 ///
 /// # Errors
@@ -96,7 +99,7 @@ impl Scan<'_> {
         if open.stream.is_some() || !value.trim_ascii_end().ends_with(b">>") {
             return Ok(());
         }
-        self.budget.values(count(value))?;
+        self.budget.values(count(value) + OBJECT)?;
         let Some(Object::Dictionary(dictionary)) = parse(value) else {
             self.open = None;
             return Ok(());
@@ -155,7 +158,7 @@ impl Scan<'_> {
     }
 
     fn keep(&mut self, id: ObjectId, value: &[u8]) -> Result<(), Unreadable> {
-        let count = count(value);
+        let count = count(value) + OBJECT;
         self.budget.values(count)?;
         match parse(value) {
             Some(object) if is_text(&object) => drop(self.document.objects.insert(id, object)),
@@ -206,7 +209,7 @@ fn is_text(object: &Object) -> bool {
 }
 
 /// A value. The parser can be had for a stream of objects only, so it gets one of one object.
-fn parse(value: &[u8]) -> Option<Object> {
+pub(super) fn parse(value: &[u8]) -> Option<Object> {
     let mut dictionary = Dictionary::new();
     dictionary.set("N", 1);
     dictionary.set("First", 4);

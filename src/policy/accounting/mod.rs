@@ -10,6 +10,7 @@
 //! this hook or by recovery, so a service that does not answer a confirmation fails no answer.
 
 mod config;
+mod ledger;
 mod money;
 mod recovery;
 mod service;

@@ -5,13 +5,15 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, stream};
+use time::OffsetDateTime;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
     Config,
-    service::{Account, Fault, Ledger, Reason, Status},
+    ledger::{Ledger, Sought},
+    service::{Account, Fault, Reason, Status},
     till::{CALL, Till},
 };
 use crate::{
@@ -112,12 +114,16 @@ async fn account(till: &Till, charge: &OpenCharge) -> Option<Account> {
 
 async fn settle_all(till: &Till, account: &Account, charges: Vec<OpenCharge>) {
     // Who confirms what it knows by name for the first time need not look.
-    let asks = |charge: &OpenCharge| charge.transaction.is_none() || charge.attempts > 1;
-    let ledger = match charges.iter().any(asks) {
-        true => till.service.ledger(account, LIST).await.map_err(|fault| {
-            tracing::warn!(?fault, "the list of transactions cannot be read");
-        }),
-        false => Err(()),
+    let asks = |charge: &&OpenCharge| charge.transaction.is_none() || charge.attempts > 1;
+    let sought: Vec<Sought> = charges.iter().filter(asks).map(sought).collect();
+    let ledger = match sought.is_empty() {
+        true => None,
+        false => till
+            .service
+            .ledger(account, sought, LIST)
+            .await
+            .inspect_err(|fault| tracing::warn!(?fault, "the list of transactions cannot be read"))
+            .ok(),
     };
     let mut is_silent = false;
     for charge in charges {
@@ -126,7 +132,7 @@ async fn settle_all(till: &Till, account: &Account, charges: Vec<OpenCharge>) {
             postpone(till, &charge).await;
             continue;
         }
-        let next = settle(till, account, &charge, ledger.as_ref().ok()).await;
+        let next = settle(till, account, &charge, ledger.as_ref()).await;
         match next.map(|next| given_up(&charge, next)) {
             Ok(Next::Closed(settled)) => {
                 if let Err(error) = till.store.close_charge(charge.id, settled).await {
@@ -161,7 +167,8 @@ async fn settle(
     if decision == Decision::Confirm && charge.attempts == 0 {
         return Ok(Next::After(GRACE));
     }
-    let found = ledger.and_then(|ledger| ledger.find(charge.id, charge.transaction.as_deref()));
+    let found = ledger.and_then(|ledger| ledger.find(charge.id));
+    let is_unlisted = ledger.is_some_and(|ledger| ledger.lacks(charge.id));
     let transaction = match (found, &charge.transaction) {
         (Some((_, Status::Confirmed)), _) => {
             return Ok(Next::Closed(ended(charge, decision, Settled::Confirmed)));
@@ -171,7 +178,7 @@ async fn settle(
         }
         (Some((transaction, Status::Pending)), _) => transaction,
         (None, Some(transaction)) => transaction.clone(),
-        (None, None) if ledger.is_some() && (decision == Decision::Forget || charge.age > FORGOTTEN) => {
+        (None, None) if is_unlisted && (decision == Decision::Forget || charge.age > FORGOTTEN) => {
             return Ok(Next::Closed(ended(charge, decision, Settled::Void)));
         }
         (None, None) => return Ok(Next::Later),
@@ -179,7 +186,6 @@ async fn settle(
     if decision == Decision::Confirm && !till.store.claim_charge(charge.id, FIRST_PAUSE).await? {
         return Ok(Next::Later);
     }
-    let is_unlisted = ledger.is_some_and(|ledger| ledger.find(charge.id, Some(&transaction)).is_none());
     Ok(match till.service.resolve(account, &transaction, decision, CALL).await {
         Ok(()) => Next::Closed(decision.into()),
         Err(Fault::Refused(reason)) if charge.age > LOST && (is_unlisted || reason == Reason::Gone) => {
@@ -192,6 +198,12 @@ async fn settle(
             if matches!(fault, Fault::Unknown(_)) { Next::Silent } else { Next::Later }
         }
     })
+}
+
+fn sought(charge: &OpenCharge) -> Sought {
+    let made_at = OffsetDateTime::now_utc().checked_sub(charge.age.try_into().unwrap_or(time::Duration::MAX));
+    let made_at = made_at.unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    Sought { charge: charge.id, transaction: charge.transaction.clone(), made_at }
 }
 
 /// Nobody waits for ever.

@@ -1,7 +1,6 @@
-//! An accounting service: the calls that reserve, confirm and cancel, and the list in which a reservation is
-//! found again whose answer was lost.
+//! An accounting service: the calls that reserve, confirm, cancel and list.
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
 use reqwest::{Method, RequestBuilder, Url};
 use schemars::JsonSchema;
@@ -10,7 +9,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json, value::RawValue};
 use tokio::time::timeout;
 
-use super::money::decimal;
+use super::{
+    ledger::{Ledger, Listed, Pages, Sought},
+    money::decimal,
+};
 use crate::{
     domain::ChargeId,
     error::{Cause, UpstreamError},
@@ -19,13 +21,7 @@ use crate::{
 };
 
 /// What comes before our id of a reservation in the name that the service keeps.
-const APP: &str = "syft/";
-/// Transactions in a page of the list.
-const PAGE: usize = 500;
-/// Where no list has anything.
-const BEYOND: usize = 1_000_000_000;
-/// Pages of a list that are read.
-const MAX_PAGES: usize = 200;
+pub(super) const APP: &str = "syft/";
 
 /// How the service's paths are called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -85,16 +81,15 @@ pub(super) enum Status {
     Cancelled,
 }
 
-/// Every transaction of an account that is one of our reservations.
-#[derive(Default)]
-pub(super) struct Ledger {
-    by_charge: HashMap<String, (String, Status)>,
-    by_id: HashMap<String, Status>,
-}
-
 /// Calls accounting services.
 pub(super) struct Service {
     upstream: Upstream,
+}
+
+/// The transactions of an account.
+struct List<'a> {
+    service: &'a Service,
+    account: &'a Account,
 }
 
 /// An answer of a service, with what it may hold.
@@ -103,15 +98,6 @@ struct Made {
     transaction: Option<Listed>,
     #[serde(flatten)]
     bare: Value,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Listed {
-    id: Value,
-    #[serde(default)]
-    status: String,
-    app_name: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -188,40 +174,19 @@ impl Service {
         in_time(limit, self.ask(account.enter(request), true)).await.map(|_| ())
     }
 
-    /// Everything that the account has. `Err` also when it cannot be read to its end: what is not in a whole
-    /// list is not there.
-    pub(super) async fn ledger(&self, account: &Account, limit: Duration) -> Result<Ledger, Fault> {
-        in_time(limit, self.read_ledger(account)).await
+    /// Looks for reservations in the list of an account. Takes `limit`, or a page longer.
+    pub(super) async fn ledger(
+        &self,
+        account: &Account,
+        sought: Vec<Sought>,
+        limit: Duration,
+    ) -> Result<Ledger, Fault> {
+        Ledger::read(&List { service: self, account }, sought, limit).await
     }
 
-    async fn read_ledger(&self, account: &Account) -> Result<Ledger, Fault> {
-        let (mut ledger, mut seen) = (Ledger::default(), 0);
-        for _ in 0..MAX_PAGES {
-            let listed = self.page(account, seen).await?;
-            let (count, known): (usize, _) = (listed.len(), ledger.by_id.len());
-            listed.into_iter().for_each(|listed| ledger.add(listed));
-            seen += count;
-            // Services have smaller pages than we ask for, so only an empty one is the last.
-            if count == 0 {
-                return Ok(ledger);
-            }
-            // Nothing new can be what others have moved here meanwhile, or a service without pages that says
-            // everything again. Such a one has something also where nothing can be.
-            if ledger.by_id.len() == known && !self.page(account, BEYOND).await?.is_empty() {
-                // Had it more than we ask for, it would keep the rest to itself.
-                return if count != PAGE {
-                    Ok(ledger)
-                } else {
-                    Err(unknown("the list of transactions has no pages"))
-                };
-            }
-        }
-        Err(unknown("the list of transactions has no end"))
-    }
-
-    async fn page(&self, account: &Account, skip: usize) -> Result<Vec<Listed>, Fault> {
+    async fn page(&self, account: &Account, skip: usize, limit: usize) -> Result<Vec<Listed>, Fault> {
         let mut url = account.place(&["transactions"])?;
-        let (skip, limit) = (skip.to_string(), PAGE.to_string());
+        let (skip, limit) = (skip.to_string(), limit.to_string());
         url.query_pairs_mut().append_pair("skip", &skip).append_pair("limit", &limit);
         let request = self.upstream.request(Method::GET, &url).map_err(unusable)?;
         let body = self.ask(account.enter(request), true).await?;
@@ -291,26 +256,15 @@ impl Account {
     }
 }
 
-impl Ledger {
-    /// What the service has of a reservation.
-    pub(super) fn find(&self, charge: ChargeId, transaction: Option<&str>) -> Option<(String, Status)> {
-        let known = transaction.and_then(|id| Some((id.to_owned(), *self.by_id.get(id)?)));
-        known.or_else(|| self.by_charge.get(&charge.to_string()).cloned())
-    }
-
-    fn add(&mut self, listed: Listed) {
-        let Some(id) = name(&listed.id) else { return };
-        let status = Status::read(&listed.status);
-        self.by_id.insert(id.clone(), status);
-        if let Some(charge) = listed.app_name.as_deref().and_then(|app| app.strip_prefix(APP)) {
-            self.by_charge.insert(charge.to_owned(), (id, status));
-        }
+impl Pages for List<'_> {
+    async fn page(&self, skip: usize, limit: usize) -> Result<Vec<Listed>, Fault> {
+        self.service.page(self.account, skip, limit).await
     }
 }
 
 impl Status {
     /// A word that is not known is taken for pending: then the service is asked to end it, and says.
-    fn read(word: &str) -> Self {
+    pub(super) fn read(word: &str) -> Self {
         match word.to_ascii_lowercase().as_str() {
             "confirmed" | "completed" | "complete" | "success" => Self::Confirmed,
             "cancelled" | "canceled" | "rejected" | "failed" | "expired" => Self::Cancelled,
@@ -324,7 +278,8 @@ pub(super) fn reference(charge: ChargeId) -> String {
     format!("{APP}{charge}")
 }
 
-fn name(id: &Value) -> Option<String> {
+/// What the service calls a transaction, as text.
+pub(super) fn name(id: &Value) -> Option<String> {
     match id {
         Value::String(id) if !id.is_empty() => Some(id.clone()),
         Value::Number(id) => Some(id.to_string()),
@@ -359,7 +314,7 @@ fn unusable(_: UpstreamError) -> Fault {
     Fault::Refused(Reason::Account)
 }
 
-fn unknown(why: impl Into<Cause>) -> Fault {
+pub(super) fn unknown(why: impl Into<Cause>) -> Fault {
     Fault::Unknown(why.into())
 }
 

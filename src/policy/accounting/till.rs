@@ -3,9 +3,13 @@
 
 use std::time::Duration;
 
+use time::OffsetDateTime;
 use tokio::time::{Instant, timeout};
 
-use super::service::{Account, Fault, Order, Reason, Service, Status};
+use super::{
+    ledger::Sought,
+    service::{Account, Fault, Order, Reason, Service, Status},
+};
 use crate::{
     domain::ChargeId,
     error::{Cause, Error},
@@ -205,8 +209,10 @@ impl Till {
     }
 
     async fn look(&self, clock: Clock, account: &Account, charge: ChargeId) -> Option<String> {
-        let ledger = self.service.ledger(account, clock.step(LOOK)).await.ok()?;
-        ledger.find(charge, None).filter(|(_, status)| *status == Status::Pending).map(|(id, _)| id)
+        let (limit, made_at) = (clock.step(LOOK), OffsetDateTime::now_utc());
+        let sought = vec![Sought { charge, transaction: None, made_at }];
+        let ledger = timeout(limit, self.service.ledger(account, sought, limit)).await.ok()?.ok()?;
+        ledger.find(charge).filter(|(_, status)| *status == Status::Pending).map(|(id, _)| id)
     }
 
     /// A step that somebody else will make up for.

@@ -23,6 +23,9 @@ pub(in crate::policy) const TOO_LARGE: &str =
 /// Something to look for.
 pub(in crate::policy) struct Detector {
     dfa: DFA<Vec<u32>>,
+    /// Where a match begins, by the byte before it, and at the text's beginning: to ask the automaton costs more than
+    /// a step in it.
+    starts: Vec<Option<StateID>>,
     /// The bytes that a match may begin with.
     first: Vec<u8>,
     /// Counts only where no such character stands right before or after it.
@@ -107,16 +110,15 @@ impl Detector {
             .thompson(thompson::Config::new().nfa_size_limit(Some(MAX_AUTOMATON)))
             .build_many(patterns)
             .map_err(|_| TOO_LARGE)?;
-        Ok(Self { first: Vec::new(), dfa, apart_from: |_| false, valid: None }.with_first())
-    }
-
-    fn with_first(mut self) -> Self {
-        let before = std::iter::once(None).chain((0..=u8::MAX).map(Some));
-        let mut starts: Vec<StateID> = before.filter_map(|before| self.start(before)).collect();
-        starts.sort_unstable();
-        starts.dedup();
-        self.first = (0..=u8::MAX).filter(|byte| self.begins_with(*byte, &starts)).collect();
-        self
+        let before = (0..=u8::MAX).map(Some).chain([None]);
+        let starts: Vec<_> = before.map(|before| start(&dfa, before)).collect();
+        let mut distinct: Vec<StateID> = starts.iter().copied().flatten().collect();
+        distinct.sort_unstable();
+        distinct.dedup();
+        let may_begin =
+            |byte: &u8| distinct.iter().any(|start| !dfa.is_dead_state(dfa.next_state(*start, *byte)));
+        let first = (0..=u8::MAX).filter(may_begin).collect();
+        Ok(Self { dfa, starts, first, apart_from: |_| false, valid: None })
     }
 
     pub(super) fn dfa(&self) -> &DFA<Vec<u32>> {
@@ -141,14 +143,12 @@ impl Detector {
 
     /// Where a match begins after this byte.
     pub(super) fn start(&self, before: Option<u8>) -> Option<StateID> {
-        let config = start::Config::new().anchored(Anchored::Yes).look_behind(before);
-        self.dfa.start_state(&config).ok()
+        self.starts[before.map_or(usize::from(u8::MAX) + 1, usize::from)]
     }
+}
 
-    /// Whether a match may begin with this byte, whatever stands before it.
-    fn begins_with(&self, byte: u8, starts: &[StateID]) -> bool {
-        starts.iter().any(|start| !self.dfa.is_dead_state(self.dfa.next_state(*start, byte)))
-    }
+fn start(dfa: &DFA<Vec<u32>>, before: Option<u8>) -> Option<StateID> {
+    dfa.start_state(&start::Config::new().anchored(Anchored::Yes).look_behind(before)).ok()
 }
 
 impl Detectors {
@@ -170,6 +170,13 @@ impl Detectors {
 
     pub(super) fn get(&self, i: usize) -> &Detector {
         &self.all[i]
+    }
+
+    /// Bytes of `text` before the first character that a match may begin with.
+    pub(super) fn idle(&self, text: &str) -> usize {
+        let is_within = |byte: u8| byte & 0b1100_0000 == 0b1000_0000;
+        let begins = |byte: u8| !self.first[usize::from(byte)].is_empty() && !is_within(byte);
+        text.bytes().position(begins).unwrap_or(text.len())
     }
 
     /// Those whose matches may begin with this byte.

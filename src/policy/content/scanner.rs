@@ -83,8 +83,17 @@ impl Scanner {
     /// Takes the next piece and returns what is decided.
     pub(in crate::policy) fn push(&mut self, piece: &str) -> String {
         let detectors = Arc::clone(&self.detectors);
-        for c in piece.chars() {
-            self.step(&detectors, c);
+        let mut rest = piece;
+        while let Some(c) = rest.chars().next() {
+            let idle = if self.threads.is_empty() { detectors.idle(rest) } else { 0 };
+            if idle > 0 {
+                self.text.push_str(&rest[..idle]);
+                self.last = rest[..idle].chars().next_back();
+                rest = &rest[idle..];
+            } else {
+                self.step(&detectors, c);
+                rest = &rest[c.len_utf8()..];
+            }
         }
         let decided = self.threads.iter().map(|thread| thread.start).min().unwrap_or(self.end());
         self.release(decided)

@@ -2,6 +2,7 @@
 
 mod cancel;
 mod cpu;
+mod engines;
 mod extraction;
 mod fairness;
 mod growth;
@@ -36,7 +37,7 @@ macro_rules! group {
 }
 
 /// All of them, in the order in which they run.
-pub const GROUPS: [Group; 20] = [
+pub const GROUPS: [Group; 21] = [
     group!("unary", unary::run, "unary_added_p50_ms", "unary_added_p99_ms"),
     group!("query_cpu", cpu::per_query, "cpu_us_per_query"),
     group!("limited_cpu", cpu::per_limited_query, "cpu_us_per_query_limited"),
@@ -69,6 +70,7 @@ pub const GROUPS: [Group; 20] = [
     group!("growth", growth::run, "plan_growth", "plan_growth_uncached"),
     group!("search", search::run, "search_100k_p50_ms", "search_100k_p99_ms", "ingest_docs_per_s"),
     group!("extraction", extraction::run, "ingest_pdf_pages_per_s"),
+    group!("engines", engines::run, "engine_overhead_ms"),
     group!("start", start::run, "start_ms", "idle_rss_mib"),
 ];
 

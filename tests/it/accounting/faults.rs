@@ -19,6 +19,19 @@ fn apis() -> [Value; 2] {
     [json!({"price": 1, "api": "transaction"}), json!({"price": 1, "api": "transactions"})]
 }
 
+/// Others pay often, before and after.
+async fn among_very_many(shop: &Shop) {
+    let rig = shop.rig(Says(&["hi"]), json!({"price": 1}));
+    shop.bank.be_busy(15_000);
+    shop.bank.fault("create", Lost);
+    shop.bank.fault("list", Failed(500));
+    rig.pipeline.run(shop.paying()).unwrap().answer().await.unwrap_err();
+    shop.bank.be_busy(15_000);
+    an_hour_passes(&shop.database).await;
+    shop.recover();
+    shop.has_earned(0).await;
+}
+
 on_both! {
     async fn a_reservation_is_found_again_or_given_up(database: Database) {
         let shop = Shop::open(database).await;
@@ -191,6 +204,16 @@ on_both! {
         an_hour_passes(&shop.database).await;
         shop.recover();
         shop.has_earned(0).await;
+    }
+
+    async fn a_reservation_is_found_among_very_many(database: Database) {
+        among_very_many(&Shop::open(database).await).await;
+    }
+
+    async fn also_when_they_are_listed_oldest_first(database: Database) {
+        let shop = Shop::open(database).await;
+        shop.bank.list_oldest_first();
+        among_very_many(&shop).await;
     }
 
     async fn a_short_list_may_be_the_newest_only(database: Database) {

@@ -185,7 +185,7 @@ fn what_is_small_on_the_outside_and_large_inside_is_refused() {
 fn a_font_that_maps_four_billion_codes_maps_what_can_be_a_code() {
     let mut map = "begincmap 1 beginbfrange <00000000> <ffffffff> <0041> endbfrange\n".to_owned();
     for _ in 0..50 {
-        write!(map, "1 beginbfrange <0000> <ffff> <0041> endbfrange\n").unwrap();
+        writeln!(map, "1 beginbfrange <0000> <ffff> <0041> endbfrange").unwrap();
     }
     let mut document = Document::load_mem(&pdf(&[&["words"]], Shape::Plain)).unwrap();
     let to_unicode = document.add_object(Stream::new(Dictionary::new(), map.into_bytes()));

@@ -17,7 +17,7 @@ fn paragraphs_headings_lists_and_tables_are_read() {
         styled("Heading2", "Terms &amp; dates"),
         format!("<w:p>{}{}<w:r><w:tab/></w:r>{}</w:p>", run("Seven"), run("ty"), run("years&#x21;")),
         format!("<w:p><w:pPr><w:numPr/></w:pPr>{}</w:p>", run("an item")),
-        format!("<w:p><w:r><w:delText>gone</w:delText><w:instrText>PAGE</w:instrText></w:r></w:p>"),
+        "<w:p><w:r><w:delText>gone</w:delText><w:instrText>PAGE</w:instrText></w:r></w:p>".to_owned(),
         format!(
             "<w:tbl><w:tr>{}{}</w:tr><w:tr>{}{}</w:tr></w:tbl>",
             cell("a"),

@@ -55,6 +55,7 @@ pub struct Transaction {
     pub app_name: String,
     pub slug: String,
     pub token: String,
+    pub created_at: time::OffsetDateTime,
 }
 
 /// A service. It stops when it is dropped.
@@ -149,12 +150,12 @@ impl Bank {
 
     /// Loses every transaction, and gives back what was reserved.
     pub fn lose_everything(&self) {
-        let mut state = self.state();
-        for made in std::mem::take(&mut state.transactions) {
-            if made.status == "PENDING" {
-                *state.balances.entry(made.payer).or_default() += made.nano_units;
-            }
-        }
+        self.state().lose_everything();
+    }
+
+    /// Lists what came first first.
+    pub fn list_oldest_first(&self) {
+        self.state().oldest_first = true;
     }
 
     /// Plans what becomes of the next `create`, `confirm`, `cancel` or `list`.
@@ -178,7 +179,7 @@ impl Bank {
     }
 
     pub fn pending(&self) -> usize {
-        self.transactions().iter().filter(|made| made.status == "PENDING").count()
+        self.state().transactions.iter().filter(|made| made.status == "PENDING").count()
     }
 
     /// What the owner has got.

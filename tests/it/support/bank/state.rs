@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{Answer, Call, OWNER, PASSWORD, Transaction};
 
@@ -13,6 +14,9 @@ pub(super) struct State {
     /// Payers, by the tokens that have not served yet.
     pub(super) tokens: HashMap<String, String>,
     pub(super) transactions: Vec<Transaction>,
+    /// Where they are, by id.
+    places: HashMap<String, usize>,
+    pub(super) oldest_first: bool,
     pub(super) calls: HashMap<&'static str, usize>,
     pub(super) serial: usize,
     pub(super) wrong_password: bool,
@@ -30,8 +34,7 @@ impl State {
         let done = match call.name {
             "create" => self.create(call, bearer),
             "list" => {
-                let rows = self.transactions.iter().rev().skip(call.skip).take(call.limit);
-                let rows: Vec<Value> = rows.map(Transaction::shown).collect();
+                let rows = self.page(call.skip, call.limit);
                 if let Some(count) = self.arrivals.pop_front() {
                     self.be_busy(count);
                 }
@@ -45,15 +48,37 @@ impl State {
         }
     }
 
+    fn page(&self, skip: usize, limit: usize) -> Vec<Value> {
+        let rows = self.transactions.iter();
+        match self.oldest_first {
+            true => rows.skip(skip).take(limit).map(Transaction::shown).collect(),
+            false => rows.rev().skip(skip).take(limit).map(Transaction::shown).collect(),
+        }
+    }
+
+    pub(super) fn lose_everything(&mut self) {
+        self.places.clear();
+        for made in std::mem::take(&mut self.transactions) {
+            if made.status == "PENDING" {
+                *self.balances.entry(made.payer).or_default() += made.nano_units;
+            }
+        }
+    }
+
+    fn add(&mut self, made: Transaction) {
+        self.places.insert(made.id.clone(), self.transactions.len());
+        self.transactions.push(made);
+    }
+
     pub(super) fn be_busy(&mut self, count: usize) {
         for _ in 0..count {
             self.serial += 1;
             let (id, name) = (format!("t-{}", self.serial), format!("other/{}", self.serial));
             let (payer, slug) = ("eve@example.org".to_owned(), "other".to_owned());
             let token = name.clone();
-            let made =
-                Transaction { id, payer, nano_units: 0, status: "CANCELLED", app_name: name, slug, token };
-            self.transactions.push(made);
+            let (nano_units, status, app_name) = (0, "CANCELLED", name);
+            let created_at = OffsetDateTime::now_utc();
+            self.add(Transaction { id, payer, nano_units, status, app_name, slug, token, created_at });
         }
     }
 
@@ -72,14 +97,17 @@ impl State {
         self.serial += 1;
         let (app_name, slug) = (call.text("appName"), call.text("appEpPath"));
         let id = format!("t-{}", self.serial);
-        let made = Transaction { id, payer, nano_units, status: "PENDING", app_name, slug, token };
-        self.transactions.push(made.clone());
-        Ok(json!({ "transaction": made.shown() }))
+        let (status, created_at) = ("PENDING", OffsetDateTime::now_utc());
+        let made = Transaction { id, payer, nano_units, status, app_name, slug, token, created_at };
+        let shown = made.shown();
+        self.add(made);
+        Ok(json!({ "transaction": shown }))
     }
 
     fn end(&mut self, call: &Call, confirms: bool) -> Result<Value, &'static str> {
         let id = call.transaction.clone().unwrap_or_else(|| call.text("transactionId"));
-        let made = self.transactions.iter_mut().find(|made| made.id == id).ok_or("No such transaction")?;
+        let made = self.places.get(&id).and_then(|place| self.transactions.get_mut(*place));
+        let made = made.ok_or("No such transaction")?;
         if made.status != "PENDING" {
             return Err("The transaction is not pending");
         }
@@ -94,7 +122,7 @@ impl Transaction {
     fn shown(&self) -> Value {
         json!({"id": self.id, "senderEmail": self.payer, "recipientEmail": OWNER, "status": self.status,
                "amount": self.nano_units as f64 / 1e9, "appName": self.app_name, "appEpPath": self.slug,
-               "createdAt": "2026-01-01T00:00:00Z"})
+               "createdAt": self.created_at.format(&Rfc3339).unwrap()})
     }
 }
 

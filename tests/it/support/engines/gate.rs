@@ -33,6 +33,8 @@ pub struct Gate {
 
 struct State {
     behind: String,
+    /// A header with a key, without which nothing passes.
+    lock: Option<(&'static str, &'static str)>,
     http: reqwest::Client,
     trouble: Mutex<Option<Trouble>>,
     passed: Mutex<Vec<Asked>>,
@@ -41,9 +43,18 @@ struct State {
 impl Gate {
     /// A gate to the server at this URL.
     pub async fn before(url: &str) -> Self {
+        Self::start(url, None).await
+    }
+
+    /// One that only lets in who has this key in this header, as the services do that run such servers for others.
+    pub async fn locked(url: &str, header: &'static str, key: &'static str) -> Self {
+        Self::start(url, Some((header, key))).await
+    }
+
+    async fn start(url: &str, lock: Option<(&'static str, &'static str)>) -> Self {
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
         let (trouble, passed) = (Mutex::default(), Mutex::default());
-        let state = Arc::new(State { behind: url.to_owned(), http, trouble, passed });
+        let state = Arc::new(State { behind: url.to_owned(), lock, http, trouble, passed });
         let handling = Arc::clone(&state);
         let handler = move |asked| Arc::clone(&handling).answer(asked).boxed();
         Self { server: Server::start(Arc::new(handler)).await, state }
@@ -73,6 +84,11 @@ impl State {
     async fn answer(self: Arc<Self>, asked: Asked) -> Option<Answer> {
         self.passed.lock().unwrap().push(asked.clone());
         let trouble = self.trouble.lock().unwrap().clone();
+        let is_let_in =
+            |(header, key): (&str, &str)| asked.headers.get(header).is_some_and(|sent| sent == key);
+        if !self.lock.is_none_or(is_let_in) {
+            return Some(Answer::json(401, &serde_json::json!({"error": "Unauthorized"})));
+        }
         match trouble {
             None => Some(self.pass(asked).await),
             Some(Trouble::Hang) => std::future::pending().await,

@@ -34,7 +34,7 @@ impl Chroma {
             "metadatas": docs.iter().map(metadata).collect::<Vec<_>>(),
         }))
         .await;
-        let gate = Gate::before(&full.url).await;
+        let gate = Gate::locked(&full.url, "x-chroma-token", KEY).await;
         Self { full, empty, gate, embedder: Embedder::start().await }
     }
 
@@ -64,9 +64,9 @@ impl Engine for Chroma {
         Some(self.of("Nowhere"))
     }
 
-    /// The server that is started lets everybody in.
+    /// The server itself lets everybody in: the gate does not.
     fn bad_key(&self) -> Option<Value> {
-        None
+        Some(with(self.configuration(), json!({"auth_token": "canary-another-key"})))
     }
 
     fn filtered(&self, filter: Filter) -> Option<Value> {
@@ -142,9 +142,11 @@ impl Engine for PgVector {
         Some(self.of("Nowhere"))
     }
 
-    /// The cluster that is started lets everybody in.
+    /// The cluster that is started lets everybody in whom it knows.
     fn bad_key(&self) -> Option<Value> {
-        None
+        let mut url = url::Url::parse(&self.database.url).unwrap();
+        url.set_username("canary_stranger").unwrap();
+        Some(with(self.configuration(), json!({"url": url.as_str()})))
     }
 
     /// Its filter is that metadata contain something.
