@@ -52,7 +52,6 @@ pub(super) struct Ingest {
 }
 
 impl Ingest {
-    /// Files that cannot be read are told and passed over; the exit status says so.
     pub(super) async fn run(self) -> Result<ExitCode, Cause> {
         let client = self.client.connect().await?;
         if self.create {
@@ -65,11 +64,16 @@ impl Ingest {
             let [folder] = self.paths.as_slice() else { return Err("--watch takes one folder".into()) };
             return watch::run(&client, &self.dataset, folder, self.json).await;
         }
+        self.load(&client).await
+    }
+
+    /// Files that cannot be read are told and passed over; the exit status says so.
+    async fn load(self, client: &Client) -> Result<ExitCode, Cause> {
         let files = extract::files(&self.paths)?;
         let bar = progress(files.len(), self.json);
         let (mut failed, mut read) = (0, Vec::new());
         let (outgoing, messages) = mpsc::channel(4);
-        let upload = upload(&client, &self.dataset, messages);
+        let upload = upload(client, &self.dataset, messages);
         let reading = async {
             for file in &files {
                 match documents(file) {
@@ -89,7 +93,7 @@ impl Ingest {
         let ((), stored) = tokio::join!(reading, upload);
         bar.finish_and_clear();
         let stored = stored?;
-        leftovers::delete(&client, &self.dataset, &read).await?;
+        leftovers::delete(client, &self.dataset, &read).await?;
         if self.json {
             say!(
                 "{}",
