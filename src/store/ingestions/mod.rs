@@ -1,9 +1,10 @@
 //! Jobs that read files into datasets: asked for, listed, stopped. Who runs them is in `runs`, what becomes of
-//! each file in `files`.
+//! each file in `files` and `lists`.
 //!
 //! Whoever changes anything takes locks in one order: the job's row, the file's, the dataset's.
 
 mod files;
+mod lists;
 mod runs;
 
 use sea_orm::{ConnectionTrait, DatabaseTransaction, QueryResult, Statement, Value};
