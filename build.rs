@@ -5,7 +5,7 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use protox::prost::Message as _;
 
-const PROTOS: [&str; 9] = [
+const PROTOS: [&str; 10] = [
     "syft/space/v1/query.proto",
     "syft/space/v1/error_reason.proto",
     "syft/space/v1/endpoint_service.proto",
@@ -15,6 +15,7 @@ const PROTOS: [&str; 9] = [
     "syft/space/v1/access_service.proto",
     "syft/space/v1/marketplace_service.proto",
     "syft/space/v1/usage_service.proto",
+    "syft/space/v1/ingestion_service.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -20,6 +20,7 @@ use crate::{
     health,
     hub::Hub,
     identity::{self, Identity, Satellites},
+    ingestion::{self, Ingestions},
     listing::{self, Listings},
     model::Models,
     pipeline::{Lifetime, Pipeline, Plans, Registries},
@@ -47,6 +48,7 @@ pub struct App {
     front: Served,
     reporter: HealthReporter,
     listings: Listings,
+    ingestions: Ingestions,
     store: Store,
     /// Queries, and what ends those that are still running after the grace.
     queries: Lifetime,
@@ -77,7 +79,7 @@ impl App {
         let api = api(&config, &store, registries, queries.clone(), metrics.clone()).await?;
         let (identity, until) = (api.door.identity(), end_background.clone());
         background.spawn(async move { until.run_until_cancelled(identity.learn_owner()).await });
-        let listings = api.listings.clone();
+        let (listings, ingestions) = (api.listings.clone(), api.ingestions.clone());
         let (routes, front, reporter) = front(api, &config.cors)?;
         // The database is there and up to date. Who reads that we listen finds us serving.
         health::set(&reporter, ServingStatus::Serving).await;
@@ -91,6 +93,7 @@ impl App {
             front,
             reporter,
             listings,
+            ingestions,
             store,
             queries,
             background,
@@ -135,6 +138,8 @@ impl App {
         self.background.spawn(async move { listings.report(until).await });
         let (listings, until) = (self.listings, self.end_background.clone());
         self.background.spawn(async move { listings.deliver(until).await });
+        let (ingestions, until) = (self.ingestions, shutdown.clone());
+        self.background.spawn(async move { ingestions.run(until).await });
         shutdown.cancelled().await;
 
         tracing::info!("stopping");
@@ -183,25 +188,22 @@ fn registries(
     store: &Store,
     background: &TaskTracker,
     until: &CancellationToken,
-) -> Result<Registries, Cause> {
+) -> Result<(Registries, Upstream), Cause> {
     let indexes = config.data_dir.join("indexes");
     let indexes = LocalIndexes::new(store.clone(), indexes, background.clone(), until.clone());
     let longest = Duration::from_millis(config.pipeline.timeout_ms);
     let policies = Policies::new(store, &config.upstream, longest)?;
     background.spawn(policies.clone().recover_charges(until.clone()));
     let upstream = Upstream::new(config.upstream.clone())?;
-    Ok(Registries {
-        datasets: Datasets::new(indexes, upstream.clone()),
-        models: Models::new(upstream),
-        policies,
-    })
+    let datasets = Datasets::new(indexes, upstream.clone());
+    Ok((Registries { datasets, models: Models::new(upstream.clone()), policies }, upstream))
 }
 
 /// Everything that the services need.
 async fn api(
     config: &Config,
     store: &Store,
-    registries: Registries,
+    (registries, upstream): (Registries, Upstream),
     queries: Lifetime,
     metrics: Metrics,
 ) -> Result<Api, Cause> {
@@ -220,7 +222,7 @@ async fn api(
         datasets: datasets.clone(),
         models: models.clone(),
         policies: policies.clone(),
-        tasks,
+        tasks: tasks.clone(),
         metrics: metrics.clone(),
     };
     let listings = Listings::new(parts, listing_config(config));
@@ -228,8 +230,17 @@ async fn api(
         (config.identity.enable_multi_tenancy, catalog::Types { datasets, models, policies });
     let settings = catalog::Settings { multi_tenancy, hub: config.hub.clone() };
     let catalog = Catalog::new(store.clone(), types, hub, listings.clone(), settings);
+    let parts = ingestion::Parts {
+        store: store.clone(),
+        catalog: catalog.clone(),
+        upstream,
+        tasks,
+        metrics: metrics.clone(),
+        multi_tenancy,
+    };
+    let ingestions = Ingestions::new(parts, config.ingestion.clone());
     let door = Door::new(identity, &config.grpc);
-    Ok(Api { catalog, listings, pipeline, door, config: config.grpc.clone(), metrics })
+    Ok(Api { catalog, listings, ingestions, pipeline, door, config: config.grpc.clone(), metrics })
 }
 
 fn listing_config(config: &Config) -> listing::Config {

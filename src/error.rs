@@ -181,6 +181,8 @@ pub enum Resource {
     Marketplace,
     Tenant,
     Request,
+    Ingestion,
+    File,
 }
 
 impl UpstreamError {
@@ -350,6 +352,8 @@ impl fmt::Display for Resource {
             Self::Marketplace => "Marketplace",
             Self::Tenant => "Tenant",
             Self::Request => "A query with the request id",
+            Self::Ingestion => "Ingestion",
+            Self::File => "File",
         })
     }
 }

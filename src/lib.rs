@@ -10,6 +10,7 @@
 //! pipeline       one query: plan → admit → search → chat → settle
 //! catalog        what owners do
 //! listing        endpoints on marketplaces
+//! ingestion      jobs that read files into datasets
 //! policy  dataset  model        one file per type, one registry each
 //! identity       who is calling
 //! store          the database                             hub       SyftHub
@@ -22,8 +23,8 @@
 //!
 //! # The import rule
 //! Imports point down this map, and `tests/it/architecture.rs` checks it: `gateway` sees
-//! `proto` alone: it is a client; `grpc` sees `proto`, `pipeline`, `catalog`, `listing`, `identity`; `pipeline` sees `policy`,
-//! `dataset`, `model`, `store`; `catalog` sees `listing`, and both see the registries, `store` and `hub`; `policy` and `dataset` see `store` and `upstream`;
+//! `proto` alone: it is a client; `grpc` sees `proto`, `pipeline`, `catalog`, `ingestion`, `listing`, `identity`; `pipeline` sees `policy`,
+//! `dataset`, `model`, `store`; `ingestion` sees `catalog`, `extract`, `store` and `upstream`; `catalog` sees `listing`, and both see the registries, `store` and `hub`; `policy` and `dataset` see `store` and `upstream`;
 //! `model` and `hub` see `upstream`; `identity` sees `store` and `hub`; everything sees `telemetry`, `domain`
 //! and `error`; nothing sees `app`.
 
@@ -39,6 +40,7 @@ pub mod grpc;
 pub mod health;
 pub mod hub;
 pub mod identity;
+pub mod ingestion;
 pub mod listing;
 pub mod model;
 pub mod pipeline;

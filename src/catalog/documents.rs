@@ -6,7 +6,7 @@ use super::{Catalog, Page, PageRequest, page::Listing};
 use crate::{
     dataset::local::{self, LocalDataset},
     domain::{
-        Attachment, Document, Tenant, TenantId,
+        Attachment, AttachmentId, Document, FileWriter, Tenant, TenantId,
         rules::{self, Check, violation},
     },
     error::{Error, Part, Rule},
@@ -31,11 +31,14 @@ pub struct Ingestion {
     tenant: TenantId,
     dataset: Attachment,
     local: LocalDataset,
+    /// Whose the documents are, where they come from a file.
+    writer: Option<FileWriter>,
     batch: Vec<Document>,
     bytes: usize,
     /// Documents of this ingestion that came in.
     received: usize,
-    /// The dataset's revision that holds them.
+    /// The dataset's first revision that holds some of them, and the one that holds all.
+    first_revision: Option<i64>,
     revision: i64,
 }
 
@@ -51,9 +54,11 @@ impl Catalog {
             tenant: tenant.id,
             dataset,
             local,
+            writer: None,
             batch: Vec::new(),
             bytes: 0,
             received: 0,
+            first_revision: None,
             revision: 0,
         })
     }
@@ -98,7 +103,22 @@ impl Catalog {
         Ok(deleted)
     }
 
-    async fn local_dataset(&self, tenant: &Tenant, name: &str) -> Result<(Attachment, LocalDataset), Error> {
+    /// Waits until a search here finds what is stored in a dataset now, a minute at most.
+    ///
+    /// # Errors
+    /// `Invalid`, `NotFound`, `StoreUnavailable`.
+    pub async fn searchable(&self, tenant: &Tenant, dataset: &str) -> Result<(), Error> {
+        let (dataset, local) = self.local_dataset(tenant, dataset).await?;
+        let revision = self.store.document_revision(dataset.id).await?;
+        local.reached(revision, INDEXED_WITHIN).await;
+        Ok(())
+    }
+
+    pub(super) async fn local_dataset(
+        &self,
+        tenant: &Tenant,
+        name: &str,
+    ) -> Result<(Attachment, LocalDataset), Error> {
         rules::named("dataset", name).map_err(|violation| vec![violation])?;
         let stored = self.store.attachment(Part::Dataset, tenant.id, name).await?;
         if stored.dtype != local::NAME {
@@ -111,9 +131,24 @@ impl Catalog {
 }
 
 impl Ingestion {
+    pub fn dataset_id(&self) -> AttachmentId {
+        self.dataset.id
+    }
+
     /// The dataset's name.
     pub fn dataset(&self) -> &str {
         &self.dataset.name
+    }
+
+    /// The same, of documents that are a file's.
+    #[must_use]
+    pub fn of_file(self, writer: FileWriter) -> Self {
+        Self { writer: Some(writer), ..self }
+    }
+
+    /// The dataset's first revision that holds documents of this ingestion, once some are stored.
+    pub fn first_revision(&self) -> Option<i64> {
+        self.first_revision
     }
 
     /// How many documents have been taken.
@@ -163,7 +198,9 @@ impl Ingestion {
         self.bytes = 0;
         // Before the transaction: it waits for nobody's server.
         let batch = self.local.embedded(batch).await.map_err(|fault| fault.of(Part::Dataset))?;
-        self.revision = self.catalog.store.put_documents(self.tenant, self.dataset.id, batch).await?;
+        let put = self.catalog.store.put_documents(self.tenant, self.dataset.id, self.writer, batch);
+        self.revision = put.await?;
+        self.first_revision.get_or_insert(self.revision);
         Ok(Some((self.received, self.revision)))
     }
 

@@ -7,9 +7,9 @@ use syft_endpoints::{
     error::Cause,
     proto::{
         access_service_client::AccessServiceClient, dataset_service_client::DatasetServiceClient,
-        endpoint_service_client::EndpointServiceClient, marketplace_service_client::MarketplaceServiceClient,
-        model_service_client::ModelServiceClient, policy_service_client::PolicyServiceClient,
-        usage_service_client::UsageServiceClient,
+        endpoint_service_client::EndpointServiceClient, ingestion_service_client::IngestionServiceClient,
+        marketplace_service_client::MarketplaceServiceClient, model_service_client::ModelServiceClient,
+        policy_service_client::PolicyServiceClient, usage_service_client::UsageServiceClient,
     },
 };
 use tonic::{
@@ -105,6 +105,10 @@ impl Client {
 
     pub(super) fn marketplaces(&self) -> MarketplaceServiceClient<Authorized> {
         MarketplaceServiceClient::with_interceptor(self.channel.clone(), self.credentials.clone())
+    }
+
+    pub(super) fn ingestions(&self) -> IngestionServiceClient<Authorized> {
+        IngestionServiceClient::with_interceptor(self.channel.clone(), self.credentials.clone())
     }
 
     pub(super) fn usage(&self) -> UsageServiceClient<Authorized> {

@@ -1,6 +1,8 @@
 //! `ingest`: files to documents, over the public API.
 
+mod jobs;
 mod leftovers;
+mod watch;
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
@@ -38,23 +40,40 @@ pub(super) struct Ingest {
     /// Create the dataset if there is none of that name
     #[arg(long)]
     create: bool,
-    /// A JSON object at the end instead of a progress bar
+    /// Have the server read them: folders and files below its `ingestion.root`, and URLs
+    #[arg(long, conflicts_with = "watch")]
+    on_server: bool,
+    /// Keep the dataset in step with one folder until Ctrl-C: what changes is stored, what is removed is deleted
+    #[arg(long)]
+    watch: bool,
+    /// A JSON object at the end instead of a progress bar; with --watch, one for each change
     #[arg(long)]
     json: bool,
 }
 
 impl Ingest {
-    /// Files that cannot be read are told and passed over; the exit status says so.
     pub(super) async fn run(self) -> Result<ExitCode, Cause> {
         let client = self.client.connect().await?;
         if self.create {
             create(&client, &self.dataset).await?;
         }
+        if self.on_server {
+            return jobs::run(&client, &self.dataset, &self.paths, self.json).await;
+        }
+        if self.watch {
+            let [folder] = self.paths.as_slice() else { return Err("--watch takes one folder".into()) };
+            return watch::run(&client, &self.dataset, folder, self.json).await;
+        }
+        self.load(&client).await
+    }
+
+    /// Files that cannot be read are told and passed over; the exit status says so.
+    async fn load(self, client: &Client) -> Result<ExitCode, Cause> {
         let files = extract::files(&self.paths)?;
         let bar = progress(files.len(), self.json);
         let (mut failed, mut read) = (0, Vec::new());
         let (outgoing, messages) = mpsc::channel(4);
-        let upload = upload(&client, &self.dataset, messages);
+        let upload = upload(client, &self.dataset, messages);
         let reading = async {
             for file in &files {
                 match documents(file) {
@@ -74,7 +93,7 @@ impl Ingest {
         let ((), stored) = tokio::join!(reading, upload);
         bar.finish_and_clear();
         let stored = stored?;
-        leftovers::delete(&client, &self.dataset, &read).await?;
+        leftovers::delete(client, &self.dataset, &read).await?;
         if self.json {
             say!(
                 "{}",

@@ -9,6 +9,7 @@ use crate::{domain::rules, identity, store};
 pub(super) fn problems(config: &Config) -> Vec<String> {
     [
         bad_counts(config),
+        bad_ingestion(config),
         bad_values(config),
         bad_certificates(config),
         bad_keys(config),
@@ -16,6 +17,18 @@ pub(super) fn problems(config: &Config) -> Vec<String> {
         config.hub.problems(),
     ]
     .concat()
+}
+
+fn bad_ingestion(config: &Config) -> Vec<String> {
+    let mut problems = Vec::new();
+    if config.ingestion.max_running > 64 {
+        problems.push("ingestion.max_running must be 0 to 64".to_owned());
+    }
+    let root = &config.ingestion.root;
+    if !root.as_os_str().is_empty() && !root.is_absolute() {
+        problems.push("ingestion.root must be an absolute path".to_owned());
+    }
+    problems
 }
 
 fn bad_counts(config: &Config) -> Vec<String> {

@@ -11,7 +11,7 @@ use toml::{Table, Value};
 
 use crate::{
     gateway::cors,
-    grpc, hub, identity, pipeline, server, store,
+    grpc, hub, identity, ingestion, pipeline, server, store,
     telemetry::{logs, traces},
     upstream::{self, PrivateAddresses},
 };
@@ -46,6 +46,7 @@ pub struct Config {
     pub records: store::RecordsConfig,
     pub pipeline: pipeline::Config,
     pub upstream: upstream::Config,
+    pub ingestion: ingestion::Config,
     pub identity: identity::Config,
     pub hub: hub::Config,
     pub log: logs::Config,
@@ -87,6 +88,7 @@ impl Default for Config {
             records: store::RecordsConfig::default(),
             pipeline: pipeline::Config::default(),
             upstream: upstream::Config::default(),
+            ingestion: ingestion::Config::default(),
             identity: identity::Config::default(),
             hub: hub::Config::default(),
             log: logs::Config::default(),

@@ -45,4 +45,8 @@ id! {
     ChargeId;
     /// One query.
     QueryId;
+    /// A job that reads files into a dataset.
+    IngestionId;
+    /// A file of a dataset.
+    FileId;
 }

@@ -4,6 +4,7 @@ mod answer;
 mod caller;
 mod catalog;
 mod ids;
+mod ingestion;
 mod listing;
 mod marketplace;
 mod query;
@@ -23,7 +24,12 @@ pub use catalog::{
     ResponseType, TypeInfo,
 };
 pub use ids::{
-    ApiKeyId, AttachmentId, ChargeId, EndpointId, ListingId, MarketplaceId, PolicyId, QueryId, TenantId,
+    ApiKeyId, AttachmentId, ChargeId, EndpointId, FileId, IngestionId, ListingId, MarketplaceId, PolicyId,
+    QueryId, TenantId,
+};
+pub use ingestion::{
+    FileOrigin, FileState, FileWriter, IngestedFile, IngestionCounts, IngestionJob, IngestionSource,
+    IngestionState,
 };
 pub use listing::{Listing, ListingState};
 pub use marketplace::{Credential, Marketplace, MarketplaceDetail, NewMarketplace, Tally};

@@ -55,6 +55,24 @@ pub fn files(paths: &[impl AsRef<Path>]) -> Result<Vec<File>, Cause> {
     Ok(files)
 }
 
+/// As [`files`], those in one folder, which may be none.
+///
+/// # Errors
+/// In words: the folder cannot be read, or has too many.
+pub fn folder(root: &Path) -> Result<Vec<File>, Cause> {
+    let mut files = Vec::new();
+    walk(root, &mut files)?;
+    Ok(files)
+}
+
+/// A file in a folder, which it must be in when it is read. Both paths are canonical.
+///
+/// # Errors
+/// In words: it is of no known format.
+pub fn file_in(root: &Path, path: &Path) -> Result<File, Cause> {
+    Ok(File { root: Some(root.to_owned()), ..single(path)? })
+}
+
 fn single(path: &Path) -> Result<File, Cause> {
     let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
     let format = Format::of(&name, None)

@@ -15,7 +15,7 @@ mod text;
 
 use std::{borrow::Cow, path::Path};
 
-pub use files::{File, MAX_FILES, files};
+pub use files::{File, MAX_FILES, file_in, files, folder};
 pub use text::text_documents;
 
 use crate::domain::{Document, rules::MAX_DOCUMENT_BYTES};
@@ -67,6 +67,19 @@ impl Format {
     pub fn of(name: &str, media_type: Option<&str>) -> Option<Self> {
         let extension = Path::new(name).extension().and_then(|extension| extension.to_str());
         extension.and_then(Self::of_extension).or_else(|| media_type.and_then(Self::of_media_type))
+    }
+
+    /// The name in stored rows.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Html => "html",
+            Self::Json => "json",
+            Self::JsonLines => "jsonl",
+            Self::Csv => "csv",
+            Self::Pdf => "pdf",
+            Self::Docx => "docx",
+        }
     }
 
     fn of_extension(extension: &str) -> Option<Self> {

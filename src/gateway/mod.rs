@@ -11,6 +11,7 @@ mod endpoints;
 mod evaluation;
 mod front;
 mod health;
+mod ingestions;
 mod keys;
 mod marketplaces;
 mod openapi;
@@ -42,9 +43,9 @@ use crate::{
     domain::{Access, Scope},
     proto::{
         access_service_client::AccessServiceClient, dataset_service_client::DatasetServiceClient,
-        endpoint_service_client::EndpointServiceClient, marketplace_service_client::MarketplaceServiceClient,
-        model_service_client::ModelServiceClient, policy_service_client::PolicyServiceClient,
-        usage_service_client::UsageServiceClient,
+        endpoint_service_client::EndpointServiceClient, ingestion_service_client::IngestionServiceClient,
+        marketplace_service_client::MarketplaceServiceClient, model_service_client::ModelServiceClient,
+        policy_service_client::PolicyServiceClient, usage_service_client::UsageServiceClient,
     },
 };
 use problem::{Origin, Problem};
@@ -91,7 +92,8 @@ impl Gateway {
         policies: PolicyServiceClient,
         access: AccessServiceClient,
         marketplaces: MarketplaceServiceClient,
-        usage: UsageServiceClient
+        usage: UsageServiceClient,
+        ingestions: IngestionServiceClient
     }
 
     fn health(&self) -> HealthClient<Rpcs> {
@@ -146,8 +148,11 @@ pub fn needs(method: &Method, path: &str) -> Option<Access> {
         _ if path == "/tenants" || path.starts_with("/tenants/") => Scope::Admin,
         _ => Scope::Manage,
     };
-    let is_query = is_query && (path.ends_with("/query") || path.ends_with("/preview"));
-    Some(Access { scope, is_query, sends_stream: false })
+    // A file may take its time to come, and its documents to be stored.
+    let is_upload =
+        *method == Method::POST && path.starts_with("/ingestion/datasets/") && path.ends_with("/files");
+    let is_query = is_upload || is_query && (path.ends_with("/query") || path.ends_with("/preview"));
+    Some(Access { scope, is_query, sends_stream: is_upload })
 }
 
 /// Everything that is served, as it is documented.
@@ -166,6 +171,7 @@ fn routes() -> Vec<Route> {
         keys::routes(),
         usage::routes(),
         analytics::routes(),
+        ingestions::routes(),
         health::routes(),
     ];
     parts.into_iter().flatten().collect()

@@ -67,6 +67,10 @@ fn operation(route: &Route, generator: &mut SchemaGenerator) -> Value {
         operation["requestBody"] =
             json!({"required": true, "content": {"application/json": {"schema": schema(generator)}}});
     }
+    if route.is_upload {
+        let file = json!({"schema": {"type": "string", "format": "binary"}});
+        operation["requestBody"] = json!({"required": true, "content": {"application/octet-stream": file}});
+    }
     operation
 }
 
@@ -102,12 +106,16 @@ fn parameters(route: &Route, protected: bool, generator: &mut SchemaGenerator) -
 /// Parameters that are the fields of a type.
 fn asked(route: &Route, generator: &mut SchemaGenerator) -> Vec<Value> {
     let Some((names, schema)) = route.asked else { return Vec::new() };
-    let mut fields = schema(generator).to_value()["properties"].take();
+    let mut schema = schema(generator).to_value();
+    let (mut fields, required) = (schema["properties"].take(), schema["required"].take());
     let parameter = |name: &&str| {
+        let is_required = required.as_array().is_some_and(|names| names.contains(&json!(name)));
         let mut schema = fields[*name].take();
         let description = schema.as_object_mut().and_then(|schema| schema.remove("description"));
         let description = description.unwrap_or_default();
-        json!({"name": name, "in": "query", "required": false, "description": description, "schema": schema})
+        json!({
+            "name": name, "in": "query", "required": is_required, "description": description, "schema": schema,
+        })
     };
     names.iter().map(parameter).collect()
 }

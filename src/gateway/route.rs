@@ -39,6 +39,8 @@ pub struct Route {
     pub summary: &'static str,
     /// The schema of the body, when there is one.
     pub body: Option<SchemaOf>,
+    /// Whether the body is a file.
+    pub is_upload: bool,
     /// Parameters after the `?`, and what they do. Those ending in `_id` are UUIDs.
     pub queries: &'static [(&'static str, &'static str)],
     /// The same as a type whose fields they are: the names, and its schema.
@@ -66,7 +68,15 @@ pub type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
 pub type AnswersOf = fn(&mut SchemaGenerator) -> Vec<(&'static str, Schema)>;
 
 type Handler =
-    Arc<dyn Fn(Call, Bytes, StatusCode) -> BoxFuture<'static, Result<Response, Problem>> + Send + Sync>;
+    Arc<dyn Fn(Call, Given, StatusCode) -> BoxFuture<'static, Result<Response, Problem>> + Send + Sync>;
+
+/// The body of a request.
+enum Given {
+    /// All of it; empty where none is read.
+    Read(Bytes),
+    /// As it comes.
+    Raw(Body),
+}
 
 /// A request that has been let in, apart from its body.
 pub struct Call {
@@ -117,11 +127,12 @@ impl Route {
         F: Future<Output = Result<A, Problem>> + Send + 'static,
     {
         let shape: Shape = shape_of::<B>();
-        let handler: Handler =
-            Arc::new(move |call, bytes, status| match body::read(&shape, &bytes, is_json(&call.headers)) {
+        let handler: Handler = Arc::new(move |call, given, status| {
+            match body::read(&shape, &given.bytes(), is_json(&call.headers)) {
                 Ok(read) => handler(call, read).map(move |answer| Ok(answer?.response(status))).boxed(),
                 Err(violations) => std::future::ready(Err(violations.into())).boxed(),
-            });
+            }
+        });
         Self {
             body: Some(SchemaGenerator::subschema_for::<B>),
             ..Self::with(method, path, A::schemas, handler)
@@ -147,12 +158,35 @@ impl Route {
         }
     }
 
+    /// As [`Route::asking`], with a body that is a file and is not read here.
+    pub fn uploading<Q, A, F>(method: Method, path: &'static str, handler: fn(Call, Q, Body) -> F) -> Self
+    where
+        Q: DeserializeOwned + JsonSchema + Send + 'static,
+        A: Answer,
+        F: Future<Output = Result<A, Problem>> + Send + 'static,
+    {
+        let shape: Shape = shape_of::<Q>();
+        let handler: Handler =
+            Arc::new(move |call, given, status| match body::read_query(&shape, &call.query) {
+                Ok(asked) => {
+                    handler(call, asked, given.body()).map(move |answer| Ok(answer?.response(status))).boxed()
+                }
+                Err(violations) => std::future::ready(Err(violations.into())).boxed(),
+            });
+        Self {
+            is_upload: true,
+            asked: Some((body::fields_of::<Q>(), Q::json_schema)),
+            ..Self::with(method, path, A::schemas, handler)
+        }
+    }
+
     fn with(method: Method, path: &'static str, answers: AnswersOf, handler: Handler) -> Self {
         Self {
             method,
             path,
             summary: "",
             body: None,
+            is_upload: false,
             queries: &[],
             asked: None,
             status: StatusCode::OK,
@@ -211,9 +245,10 @@ impl Route {
     ) -> Response {
         let (parts, body) = request.into_parts();
         let params: Arc<[(String, String)]> = params.into();
-        let read = match self.body {
-            Some(_) => whole(body, gateway.max_request_bytes).await,
-            None => Ok(Bytes::new()),
+        let given = match self.body {
+            Some(_) => whole(body, gateway.max_request_bytes).await.map(Given::Read),
+            None if self.is_upload => Ok(Given::Raw(body)),
+            None => Ok(Given::Read(Bytes::new())),
         };
         let query = parts.uri.query().unwrap_or_default().to_owned();
         let call = Call {
@@ -224,15 +259,34 @@ impl Route {
             params: params.clone(),
             query,
         };
-        let bytes = read.as_ref().ok().cloned().unwrap_or_default();
-        let answered = match read {
-            Ok(read) => (self.handler)(call, read, self.status).await,
+        let bytes = match &given {
+            Ok(Given::Read(bytes)) => bytes.clone(),
+            _ => Bytes::new(),
+        };
+        let answered = match given {
+            Ok(given) => (self.handler)(call, given, self.status).await,
             Err(problem) => Err(problem),
         };
         let origin = Origin { params: &params, body: &bytes };
         let mut response = answered.unwrap_or_else(|problem| problem.response(&origin));
         response.extensions_mut().insert(Served { method: self.method_name(), path: self.path });
         response
+    }
+}
+
+impl Given {
+    fn bytes(self) -> Bytes {
+        match self {
+            Self::Read(bytes) => bytes,
+            Self::Raw(_) => Bytes::new(),
+        }
+    }
+
+    fn body(self) -> Body {
+        match self {
+            Self::Read(bytes) => bytes.into(),
+            Self::Raw(body) => body,
+        }
     }
 }
 
@@ -264,6 +318,11 @@ impl Call {
     pub fn query_text(&self, name: &str) -> Option<String> {
         let mut parsed = url::form_urlencoded::parse(self.query.as_bytes());
         parsed.find(|(known, _)| known == name).map(|(_, value)| value.into_owned())
+    }
+
+    /// The type of the body; empty when it says nothing.
+    pub fn content_type(&self) -> &str {
+        self.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default()
     }
 
     /// Whether the caller asks for this type of content by its name.

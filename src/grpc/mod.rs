@@ -8,6 +8,7 @@ mod dataset_service;
 mod deadline;
 mod endpoint_service;
 mod ingest;
+mod ingestion_service;
 mod marketplace_service;
 mod model_service;
 mod observe;
@@ -29,13 +30,14 @@ use crate::{
     catalog::Catalog,
     domain::{Access, Caller, Scope, Tenant},
     error::{Cause, Error},
+    ingestion::Ingestions,
     listing::Listings,
     pipeline::Pipeline,
     proto::{
         self, access_service_server::AccessServiceServer, dataset_service_server::DatasetServiceServer,
-        endpoint_service_server::EndpointServiceServer, marketplace_service_server::MarketplaceServiceServer,
-        model_service_server::ModelServiceServer, policy_service_server::PolicyServiceServer,
-        usage_service_server::UsageServiceServer,
+        endpoint_service_server::EndpointServiceServer, ingestion_service_server::IngestionServiceServer,
+        marketplace_service_server::MarketplaceServiceServer, model_service_server::ModelServiceServer,
+        policy_service_server::PolicyServiceServer, usage_service_server::UsageServiceServer,
     },
     telemetry::Metrics,
 };
@@ -64,6 +66,7 @@ impl Default for Config {
 pub struct Api {
     pub catalog: Catalog,
     pub listings: Listings,
+    pub ingestions: Ingestions,
     pub pipeline: Pipeline,
     pub door: Door,
     pub config: Config,
@@ -100,6 +103,7 @@ pub fn routes(api: Api) -> Result<(Stack, HealthReporter), Cause> {
         .add_service(limited!(AccessServiceServer))
         .add_service(limited!(MarketplaceServiceServer))
         .add_service(limited!(UsageServiceServer))
+        .add_service(limited!(IngestionServiceServer))
         .add_service(health)
         .add_service(reflection().build_v1()?)
         // What grpcurl asks for up to its version 1.8.
@@ -119,7 +123,7 @@ fn needs(_method: &Method, path: &str) -> Option<Access> {
         }
         _ => Scope::Manage,
     };
-    let sends_stream = method == "DatasetService/IngestDocuments";
+    let sends_stream = matches!(method, "DatasetService/IngestDocuments" | "IngestionService/UploadFile");
     Some(Access { scope, is_query: method.ends_with("Query"), sends_stream })
 }
 

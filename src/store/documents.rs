@@ -6,7 +6,7 @@
 use sea_orm::{
     ActiveValue::Set,
     ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, QueryFilter,
-    QueryOrder, QuerySelect, Statement,
+    QueryOrder, QuerySelect, Statement, UpdateMany,
     sea_query::{Expr, ExprTrait, OnConflict},
 };
 use serde_json::{Map, Value};
@@ -15,10 +15,10 @@ use super::{
     Embedding, Store,
     attachments::object,
     entities::document::{self, Column},
-    feed, now,
+    feed, ingestions, now,
 };
 use crate::{
-    domain::{AttachmentId, Document, TenantId},
+    domain::{AttachmentId, Document, FileId, FileWriter, TenantId},
     error::{Error, Resource},
 };
 
@@ -45,27 +45,34 @@ impl From<Document> for NewDocument {
 
 impl Store {
     /// Stores a batch, in one transaction, and returns its revision. Documents with ids of stored ones
-    /// replace them; of two with one id in the batch the later one stays.
+    /// replace them; of two with one id in the batch the later one stays. From now on they belong to the file
+    /// of `writer`, or to none.
     ///
     /// # Errors
-    /// `NotFound` when the dataset is gone, `StoreUnavailable`.
+    /// `NotFound` when the dataset is gone, or somebody else writes the file; `StoreUnavailable`.
     pub async fn put_documents(
         &self,
         tenant: TenantId,
         dataset: AttachmentId,
+        writer: Option<FileWriter>,
         batch: Vec<NewDocument>,
     ) -> Result<i64, Error> {
         let backend = self.backend();
         let written = self.write(move |txn| {
             Box::pin(async move {
+                match writer {
+                    Some(writer) => ingestions::still_writes(txn, writer).await?,
+                    None => disown(txn, dataset, batch.iter().map(|new| &new.document.id)).await?,
+                }
                 let revision = next_revision(txn, backend, tenant, dataset).await?;
-                let rows = rows(tenant, dataset, batch, revision);
+                let rows = rows(tenant, dataset, (batch, writer), revision);
                 let replace = OnConflict::columns([Column::DatasetId, Column::DocumentId])
                     .update_columns([
                         Column::Content,
                         Column::Metadata,
                         Column::Revision,
                         Column::Deleted,
+                        Column::FileId,
                         Column::UpdatedAt,
                         Column::Embedding,
                         Column::EmbeddedBy,
@@ -93,20 +100,9 @@ impl Store {
         let backend = self.backend();
         let written = self.write(move |txn| {
             Box::pin(async move {
+                disown(txn, dataset, ids.iter()).await?;
                 let revision = next_revision(txn, backend, tenant, dataset).await?;
-                let gone = document::Entity::update_many()
-                    .col_expr(Column::Deleted, Expr::value(true))
-                    .col_expr(Column::Content, Expr::value(""))
-                    .col_expr(Column::Metadata, Expr::value(Value::Object(Map::new())))
-                    .col_expr(Column::Embedding, Expr::value(Option::<Vec<u8>>::None))
-                    .col_expr(Column::EmbeddedBy, Expr::value(Option::<String>::None))
-                    .col_expr(Column::Revision, Expr::value(revision))
-                    .col_expr(Column::UpdatedAt, Expr::value(now()))
-                    .filter(Column::DatasetId.eq(dataset.0))
-                    .filter(Column::Deleted.eq(false))
-                    .filter(Column::DocumentId.is_in(ids))
-                    .exec(txn)
-                    .await?;
+                let gone = gone(dataset, revision).filter(Column::DocumentId.is_in(ids)).exec(txn).await?;
                 Ok((gone.rows_affected, feed::announce(txn, backend, feed::DOCUMENTS).await?))
             })
         });
@@ -175,6 +171,59 @@ impl Store {
     }
 }
 
+/// Deletes the documents of a file that were written before `revision`. Returns what [`feed::announce`] says,
+/// or nothing when there were none.
+pub(super) async fn delete_of_file(
+    txn: &DatabaseTransaction,
+    (tenant, dataset): (TenantId, AttachmentId),
+    file: FileId,
+    before: i64,
+) -> Result<Option<i64>, Error> {
+    let old = || Condition::all().add(Column::FileId.eq(file.0)).add(Column::Revision.lt(before));
+    let found = document::Entity::find().select_only().column(Column::DocumentId).filter(old()).limit(1);
+    if found.into_tuple::<String>().one(txn).await?.is_none() {
+        return Ok(None);
+    }
+    let backend = txn.get_database_backend();
+    let revision = next_revision(txn, backend, tenant, dataset).await?;
+    gone(dataset, revision).filter(old()).exec(txn).await?;
+    Ok(Some(feed::announce(txn, backend, feed::DOCUMENTS).await?))
+}
+
+/// Notes that documents are no longer what their files say: those are read again when they come again.
+async fn disown(
+    txn: &DatabaseTransaction,
+    dataset: AttachmentId,
+    ids: impl Iterator<Item = &String>,
+) -> Result<(), Error> {
+    let of_files = document::Entity::find()
+        .select_only()
+        .column(Column::FileId)
+        .distinct()
+        .filter(Column::DatasetId.eq(dataset.0))
+        .filter(Column::DocumentId.is_in(ids.map(String::as_str)))
+        .filter(Column::FileId.is_not_null());
+    for file in of_files.into_tuple::<uuid::Uuid>().all(txn).await? {
+        ingestions::forget_hash(txn, FileId(file)).await?;
+    }
+    Ok(())
+}
+
+/// What documents become that are deleted: indexes must learn of it.
+fn gone(dataset: AttachmentId, revision: i64) -> UpdateMany<document::Entity> {
+    document::Entity::update_many()
+        .col_expr(Column::Deleted, Expr::value(true))
+        .col_expr(Column::Content, Expr::value(""))
+        .col_expr(Column::Metadata, Expr::value(Value::Object(Map::new())))
+        .col_expr(Column::Revision, Expr::value(revision))
+        .col_expr(Column::FileId, Expr::value(None::<uuid::Uuid>))
+        .col_expr(Column::Embedding, Expr::value(None::<Vec<u8>>))
+        .col_expr(Column::EmbeddedBy, Expr::value(None::<String>))
+        .col_expr(Column::UpdatedAt, Expr::value(now()))
+        .filter(Column::DatasetId.eq(dataset.0))
+        .filter(Column::Deleted.eq(false))
+}
+
 /// Takes the dataset's row lock until the transaction ends.
 async fn next_revision(
     txn: &DatabaseTransaction,
@@ -193,7 +242,7 @@ async fn next_revision(
 fn rows(
     tenant: TenantId,
     dataset: AttachmentId,
-    batch: Vec<NewDocument>,
+    (batch, writer): (Vec<NewDocument>, Option<FileWriter>),
     revision: i64,
 ) -> Vec<document::ActiveModel> {
     let mut seen = std::collections::HashSet::new();
@@ -209,6 +258,7 @@ fn rows(
             metadata: Set(Value::Object(document.metadata)),
             revision: Set(revision),
             deleted: Set(false),
+            file_id: Set(writer.map(|writer| writer.file.0)),
             created_at: Set(now()),
             updated_at: Set(now()),
             embedding: Set(embedding.as_ref().map(Embedding::bytes)),

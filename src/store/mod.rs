@@ -17,6 +17,7 @@ mod endpoints;
 mod entities;
 mod fault;
 mod feed;
+mod ingestions;
 mod leases;
 mod listings;
 mod marketplaces;
@@ -53,6 +54,7 @@ pub use charges::{Decision, NewCharge, OpenCharge, Settled};
 pub use documents::{NewDocument, VersionedDocument};
 pub use embeddings::{Embedding, LateEmbedding};
 pub use feed::Feed;
+pub use ingestions::{FilePlace, INGESTION_TERM, IngestionRun, NewIngestion, StoredFile};
 pub use leases::Lease;
 pub use listings::{CLAIM, Told};
 pub use plans::StoredPlan;
@@ -122,6 +124,8 @@ struct Inner {
     summaries: Arc<Semaphore>,
     /// A listing may have become due.
     outbox: Notify,
+    /// A job that reads files may have been started or stopped.
+    ingestions: Notify,
     /// Ends the writers that serve a queue, once their queues are empty.
     closing: CancellationToken,
     config: Config,
@@ -148,6 +152,7 @@ impl Store {
             charges_lost: AtomicU64::default(),
             summaries: Arc::new(Semaphore::new(usage::SUMMARIES)),
             outbox: Notify::new(),
+            ingestions: Notify::new(),
             closing: CancellationToken::new(),
             config,
             lock_file,

@@ -14,6 +14,8 @@ const TERM: Duration = Duration::from_secs(180);
 /// Older than any window: such a counter says nothing any more.
 const STALE: Duration = Duration::from_secs(2 * 3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
+/// How long jobs that have ended are listed. What they have stored stays.
+const INGESTIONS_KEPT: Duration = Duration::from_secs(90 * 24 * 3600);
 /// Rows that one transaction deletes at most: others wait for it.
 const BATCH: u64 = 1_000;
 /// Transactions of one sweep that delete rows of one table: what is left waits for the next one.
@@ -49,6 +51,7 @@ async fn sweep(
     if let Some(age) = kept(store.inner.config.charges_kept_days) {
         in_batches(shutdown, || store.forget_charges(age, BATCH)).await?;
     }
+    in_batches(shutdown, || store.forget_ingestions(INGESTIONS_KEPT, BATCH)).await?;
     store.forget_marketplaces().await?;
     store.forget_old_records(records, shutdown).await.map(|_| ())
 }

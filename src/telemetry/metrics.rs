@@ -35,6 +35,9 @@ pub struct Series {
     pub rpc_duration: SecondsBy<Method>,
     pub rest_requests: Family<Rest, Counter>,
     pub marketplace_calls: Family<Told, Counter>,
+    pub ingestions: Family<Outcome, Counter>,
+    pub ingested_files: Family<Outcome, Counter>,
+    pub running_ingestions: Gauge,
     pub open_streams: Gauge,
     pub connections: Gauge,
     pub connections_refused: Family<Refused, Counter>,
@@ -192,6 +195,12 @@ impl Series {
                 let _ = self.marketplace_calls.get_or_create(&Told { what, outcome });
             }
         }
+        for outcome in ["done", "failed"] {
+            let _ = self.ingestions.get_or_create(&Outcome { outcome });
+        }
+        for outcome in ["stored", "unchanged", "failed", "removed"] {
+            let _ = self.ingested_files.get_or_create(&Outcome { outcome });
+        }
         let _ = self.queries.get_or_create(&Ended { outcome: "completed", reason: "" });
         let _ = self.queries.get_or_create(&Ended { outcome: "panicked", reason: "INTERNAL" });
     }
@@ -203,6 +212,7 @@ fn registry(series: &Series) -> Registry {
     registry.register("build", "The version that is running", version);
     register_queries(&mut registry, series);
     register_marketplaces(&mut registry, series);
+    register_ingestions(&mut registry, series);
     register_server(&mut registry, series);
     register_database(&mut registry, series);
     registry
@@ -245,6 +255,12 @@ fn register_marketplaces(registry: &mut Registry, series: &Series) {
         "Endpoints that marketplaces were told of, and reports that endpoints are alive",
         series.marketplace_calls.clone(),
     );
+}
+
+fn register_ingestions(registry: &mut Registry, series: &Series) {
+    registry.register("ingestions", "Jobs that have ended here", series.ingestions.clone());
+    registry.register("ingested_files", "Files of jobs and uploads", series.ingested_files.clone());
+    registry.register("running_ingestions", "Jobs that run here", series.running_ingestions.clone());
 }
 
 fn register_database(registry: &mut Registry, series: &Series) {

@@ -17,6 +17,7 @@ use syft_endpoints::{
     grpc::{self, Api, Door},
     hub::{self, Hub},
     identity::{self, Identity, Satellites},
+    ingestion::{self, Ingestions},
     listing::{self, Listings},
     model::{ChatEvent, ChatRequest, ChatStream, Model, Models},
     pipeline::{self, Lifetime, Pipeline, Plan, Plans},
@@ -80,19 +81,19 @@ async fn serve(folder: &Path) -> Result<(), Fault> {
     let parts = listing::Parts {
         store: store.clone(),
         hub: hub.clone(),
-        datasets: Datasets::new(indexes, upstream),
+        datasets: Datasets::new(indexes, upstream.clone()),
         models,
         policies,
         tasks,
         metrics: metrics.clone(),
     };
-    let (catalog, listings) = owners(parts);
+    let (catalog, listings, ingestions) = owners(parts, upstream);
     let satellites = Satellites::new(store.clone(), hub, hub::Config::default(), TaskTracker::new());
     let admin_key = ADMIN_KEY.to_owned().into();
     let identity = Identity::new(store, identity::Config::default(), admin_key, satellites).await?;
     let config = grpc::Config::default();
     let door = Door::new(identity, &config);
-    let api = Api { catalog, listings, pipeline, door, config, metrics: metrics.clone() };
+    let api = Api { catalog, listings, ingestions, pipeline, door, config, metrics: metrics.clone() };
     let (_services, routes, _health) = app::front(api, &cors::Config::default())?;
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
     announce(listener.local_addr()?)?;
@@ -100,16 +101,20 @@ async fn serve(folder: &Path) -> Result<(), Fault> {
     Ok(())
 }
 
-fn owners(parts: listing::Parts) -> (Catalog, Listings) {
+fn owners(parts: listing::Parts, upstream: Upstream) -> (Catalog, Listings, Ingestions) {
     let (store, hub) = (parts.store.clone(), parts.hub.clone());
     let types = catalog::Types {
         datasets: parts.datasets.clone(),
         models: parts.models.clone(),
         policies: parts.policies.clone(),
     };
+    let (tasks, metrics) = (parts.tasks.clone(), parts.metrics.clone());
     let listings = Listings::new(parts, listing::Config::default());
     let settings = catalog::Settings::default();
-    (Catalog::new(store, types, hub, listings.clone(), settings), listings)
+    let catalog = Catalog::new(store.clone(), types, hub, listings.clone(), settings);
+    let parts =
+        ingestion::Parts { store, catalog: catalog.clone(), upstream, tasks, metrics, multi_tenancy: false };
+    (catalog, listings, Ingestions::new(parts, ingestion::Config::default()))
 }
 
 fn plans(policies: &Policies) -> Result<Vec<(String, Plan)>, Fault> {

@@ -7,7 +7,7 @@ use syn::{Expr, ExprLit, Fields, Item, Lit, Meta};
 use toml::{Table, Value};
 
 /// Where the struct of each section is.
-const SECTIONS: [(&str, &str); 14] = [
+const SECTIONS: [(&str, &str); 15] = [
     ("", "src/config/mod.rs"),
     ("server", "src/server/mod.rs"),
     ("tls", "src/server/tls.rs"),
@@ -19,6 +19,7 @@ const SECTIONS: [(&str, &str); 14] = [
     ("records", "src/store/records.rs"),
     ("pipeline", "src/pipeline/mod.rs"),
     ("upstream", "src/upstream/mod.rs"),
+    ("ingestion", "src/ingestion/mod.rs"),
     ("identity", "src/identity/mod.rs"),
     ("hub", "src/hub/config.rs"),
     ("log", "src/telemetry/logs.rs"),

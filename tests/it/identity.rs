@@ -86,7 +86,7 @@ on_both! {
         let answer = answer.message().await.unwrap().unwrap().message_response.unwrap();
         let MessageResponse::ListServicesResponse(listed) = answer else { panic!("{answer:?}") };
         let listed: Vec<&str> = listed.service.iter().map(|service| service.name.as_str()).collect();
-        let services = ["Endpoint", "Dataset", "Model", "Policy", "Access", "Marketplace", "Usage"];
+        let services = ["Endpoint", "Dataset", "Model", "Policy", "Access", "Marketplace", "Usage", "Ingestion"];
         for service in services.map(|name| format!("{name}Service")) {
             assert!(listed.contains(&format!("syft.space.v1.{service}").as_str()), "{listed:?}");
         }

@@ -30,6 +30,7 @@ mod extract;
 mod half_sent;
 mod hub_client;
 mod identity;
+mod ingestion;
 mod local_dataset;
 mod local_hybrid;
 mod marketplaces;

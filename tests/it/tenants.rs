@@ -29,6 +29,7 @@ struct Ids {
     key: String,
     dataset: String,
     marketplace: String,
+    ingestion: String,
 }
 
 impl Two {
@@ -65,7 +66,14 @@ async fn furnish(space: &Space, name: &str) -> (Ids, String) {
     let id = space.store.tenant(name).await.unwrap().id;
     let connected = space.store.connect_marketplace(id, marketplace("http://127.0.0.1:9")).await.unwrap();
     let key = created.api_key.unwrap().id;
-    (Ids { policy, key, dataset: dataset.id, marketplace: connected.id.to_string() }, created.secret)
+    // Nobody answers there.
+    let urls = proto::IngestionUrls { urls: vec!["https://127.0.0.1.invalid/a.md".to_owned()] };
+    let source = Some(proto::start_ingestion_request::Source::Urls(urls));
+    let request = proto::StartIngestionRequest { dataset: "docs".to_owned(), source };
+    let started = clients.ingestions.start_ingestion(request).await.unwrap().into_inner();
+    let ingestion = started.ingestion.unwrap().id;
+    let marketplace = connected.id.to_string();
+    (Ids { policy, key, dataset: dataset.id, marketplace, ingestion }, created.secret)
 }
 
 /// For every RPC, a request that names what only the first tenant has. Names that both have are made
@@ -189,7 +197,30 @@ fn requests(ids: &Ids) -> Vec<(&'static str, Vec<u8>)> {
     ]
     .into_iter()
     .chain(marketplace_requests(ids))
+    .chain(ingestion_requests(ids))
     .collect()
+}
+
+fn ingestion_requests(ids: &Ids) -> Vec<(&'static str, Vec<u8>)> {
+    let (dataset, id) = (|| "acme-only".to_owned(), || ids.ingestion.clone());
+    let source = proto::start_ingestion_request::Source::Urls(proto::IngestionUrls::default());
+    let start = proto::StartIngestionRequest { dataset: dataset(), source: Some(source) };
+    let list = proto::ListIngestionsRequest { dataset: dataset(), ..Default::default() };
+    let files = proto::ListIngestionFilesRequest { dataset: dataset(), ..Default::default() };
+    let upload =
+        proto::UploadFileRequest { dataset: dataset(), name: "d.md".to_owned(), ..Default::default() };
+    let delete = proto::DeleteIngestionFileRequest { dataset: dataset(), name: "d.md".to_owned() };
+    vec![
+        ("IngestionService/StartIngestion", start.encode_to_vec()),
+        ("IngestionService/GetIngestion", proto::GetIngestionRequest { id: id() }.encode_to_vec()),
+        ("IngestionService/ListIngestions", list.encode_to_vec()),
+        ("IngestionService/WatchIngestion", proto::WatchIngestionRequest { id: id() }.encode_to_vec()),
+        ("IngestionService/StopIngestion", proto::StopIngestionRequest { id: id() }.encode_to_vec()),
+        ("IngestionService/RetryIngestion", proto::RetryIngestionRequest { id: id() }.encode_to_vec()),
+        ("IngestionService/ListIngestionFiles", files.encode_to_vec()),
+        ("IngestionService/UploadFile", upload.encode_to_vec()),
+        ("IngestionService/DeleteIngestionFile", delete.encode_to_vec()),
+    ]
 }
 
 fn marketplace_requests(ids: &Ids) -> Vec<(&'static str, Vec<u8>)> {
@@ -296,6 +327,8 @@ on_both! {
             assert_eq!(marketplaces.into_inner().marketplaces.len(), 1);
             let keys = clients.access.list_api_keys(proto::ListApiKeysRequest::default()).await.unwrap().into_inner();
             assert_eq!(keys.api_keys[0].name, name);
+            let ingestions = clients.ingestions.list_ingestions(proto::ListIngestionsRequest::default()).await.unwrap();
+            assert_eq!(ingestions.into_inner().ingestions.len(), 1);
         }
     }
 

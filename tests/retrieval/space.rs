@@ -93,7 +93,7 @@ impl Space {
         let created = self.store.create_attachment(Part::Dataset, self.tenant.id, new, &[]).await?;
         let local = self.datasets.open_local(&created)?;
         let documents = local.embedded(self.documents.clone()).await?;
-        let revision = self.store.put_documents(self.tenant.id, created.id, documents).await?;
+        let revision = self.store.put_documents(self.tenant.id, created.id, None, documents).await?;
         if !local.reached(revision, PATIENCE).await {
             return Err("the index does not catch up".into());
         }

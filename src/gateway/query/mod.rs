@@ -1,7 +1,7 @@
 //! Queries over REST: JSON or, when the body says `stream`, server-sent events.
 
 pub mod answer;
-mod sse;
+pub mod sse;
 
 use axum::{
     Json,

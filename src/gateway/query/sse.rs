@@ -29,7 +29,7 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 /// From the time when the last words may leave to the break, which loses what the connection still holds.
 const FAREWELL: Duration = Duration::from_millis(100);
 /// Says nothing.
-const COMMENT: &[u8] = b": keep-alive\n\n";
+pub const COMMENT: &[u8] = b": keep-alive\n\n";
 /// Bytes that are collected at most while more is ready.
 const CHUNK: usize = 16 << 10;
 
@@ -142,13 +142,14 @@ impl<S: Stream<Item = Result<StreamQueryResponse, Status>> + Unpin> Stream for E
     }
 }
 
-fn write_failure(status: &Status, chunk: &mut BytesMut) {
+/// Writes an event that says what went wrong.
+pub fn write_failure(status: &Status, chunk: &mut BytesMut) {
     chunk.extend_from_slice(b"event: error\n");
     write_data(&problem::body(status), chunk);
 }
 
-/// One line. JSON escapes line feeds; readers in Python break lines at three other characters as well.
-fn write_data(value: &impl Serialize, chunk: &mut BytesMut) {
+/// Writes an event: one line. JSON escapes line feeds; readers in Python break lines at three other characters as well.
+pub fn write_data(value: &impl Serialize, chunk: &mut BytesMut) {
     chunk.extend_from_slice(b"data: ");
     let mut lines = OneLine(chunk);
     // Writing to memory cannot fail, nor can values of ours.

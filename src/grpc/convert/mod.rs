@@ -1,6 +1,7 @@
 //! Between wire types and domain values. Wire types stop here.
 
 mod evaluation;
+mod ingestions;
 mod listings;
 mod marketplaces;
 mod query;
@@ -8,6 +9,7 @@ mod resources;
 mod usage;
 
 pub(super) use evaluation::{evaluation, evaluation_draft};
+pub(super) use ingestions::{file_state, ingestion, ingestion_file, ingestion_source};
 pub(super) use listings::{availability, chosen, outcome, synced};
 pub(super) use marketplaces::{connection_draft, marketplace, proof_draft, registration_draft};
 pub(super) use query::{answer, event, parse_query, policy_metadata, references};

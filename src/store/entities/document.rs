@@ -14,6 +14,8 @@ pub struct Model {
     pub metadata: Json,
     pub revision: i64,
     pub deleted: bool,
+    /// The file that it came from, where there is one.
+    pub file_id: Option<Uuid>,
     pub created_at: TimeDateTimeWithTimeZone,
     pub updated_at: TimeDateTimeWithTimeZone,
     pub embedding: Option<Vec<u8>>,

@@ -21,6 +21,7 @@ struct Names {
     policy_id: String,
     key_id: String,
     marketplace_id: String,
+    job_id: String,
 }
 
 fn as_tenant(space: &Space, name: &str) -> Rest {
@@ -48,6 +49,8 @@ async fn furnish(space: &Space, name: &str) -> Names {
     let id = space.store.tenant(name).await.unwrap().id;
     let connected = space.store.connect_marketplace(id, marketplace("http://127.0.0.1:9")).await.unwrap();
     let marketplace_id = connected.id.to_string();
+    let urls = json!({"urls": ["https://127.0.0.1.invalid/a.md"]});
+    let job_id = text(&rest.post("/api/v1/ingestion/datasets/theirs/start", urls).await.expect(201)["id"]);
     let name = || "theirs".to_owned();
     Names {
         slug: name(),
@@ -59,6 +62,7 @@ async fn furnish(space: &Space, name: &str) -> Names {
         policy_id,
         key_id,
         marketplace_id,
+        job_id,
     }
 }
 
@@ -74,6 +78,7 @@ fn nobodys() -> Names {
         policy_id: id(),
         key_id: id(),
         marketplace_id: id(),
+        job_id: id(),
     }
 }
 
@@ -150,6 +155,31 @@ fn requests(names: &Names) -> Vec<(&'static str, &'static str, String, Option<Va
             None,
         ),
     ]
+    .into_iter()
+    .chain(ingestion_requests(names))
+    .collect()
+}
+
+fn ingestion_requests(names: &Names) -> Vec<(&'static str, &'static str, String, Option<Value>)> {
+    const DATASET: &str = "/api/v1/ingestion/datasets/{name}";
+    const JOB: &str = "/api/v1/ingestion/jobs/{job_id}";
+    let dataset = |rest: &str| DATASET.replace("{name}", &names.dataset) + rest;
+    let job = |rest: &str| JOB.replace("{job_id}", &names.job_id) + rest;
+    let start = Some(json!({"urls": ["https://x.invalid/a.md"]}));
+    vec![
+        ("POST", "/api/v1/ingestion/datasets/{name}/start", dataset("/start"), start),
+        ("POST", "/api/v1/ingestion/datasets/{name}/stop", dataset("/stop"), None),
+        ("POST", "/api/v1/ingestion/datasets/{name}/retry", dataset("/retry"), None),
+        ("GET", "/api/v1/ingestion/datasets/{name}/status", dataset("/status"), None),
+        ("GET", "/api/v1/ingestion/datasets/{name}/jobs", dataset("/jobs"), None),
+        ("GET", "/api/v1/ingestion/datasets/{name}/files", dataset("/files"), None),
+        ("POST", "/api/v1/ingestion/datasets/{name}/files", dataset("/files?name=a.md"), None),
+        ("DELETE", "/api/v1/ingestion/datasets/{name}/files", dataset("/files?name=a.md"), None),
+        ("GET", "/api/v1/ingestion/jobs/{job_id}", job(""), None),
+        ("POST", "/api/v1/ingestion/jobs/{job_id}/stop", job("/stop"), None),
+        ("POST", "/api/v1/ingestion/jobs/{job_id}/retry", job("/retry"), None),
+        ("GET", "/api/v1/ingestion/jobs/{job_id}/watch", job("/watch"), None),
+    ]
 }
 
 /// Routes that name nothing of a tenant's: lists, types, new things, settings, tenants themselves, health.
@@ -199,6 +229,7 @@ fn words(answer: &Answer, names: &Names) -> (u16, String) {
         &names.policy_id,
         &names.key_id,
         &names.marketplace_id,
+        &names.job_id,
     ];
     let names = [&names.slug, &names.dataset, &names.model].into_iter().chain(ids);
     (answer.status, names.fold(answer.text.clone(), |text, name| text.replace(name.as_str(), "NAME")))

@@ -102,8 +102,8 @@ on_both! {
             NewDocument::from(Document { id, content, metadata: serde_json::Map::new() })
         };
         let batch = vec![document("b", "1"), document("a", "1"), document("b", "2")];
-        assert_eq!(store.put_documents(tenant, dataset, batch).await.unwrap(), 1);
-        assert_eq!(store.put_documents(tenant, dataset, vec![document("c", "1")]).await.unwrap(), 2);
+        assert_eq!(store.put_documents(tenant, dataset, None, batch).await.unwrap(), 1);
+        assert_eq!(store.put_documents(tenant, dataset, None, vec![document("c", "1")]).await.unwrap(), 2);
         let listed = store.documents(dataset, None, 10).await.unwrap();
         let listed: Vec<_> = listed.iter().map(|d| (d.id.as_str(), d.content.as_str())).collect();
         assert_eq!(listed, [("a", "1"), ("b", "2"), ("c", "1")]);
@@ -113,7 +113,7 @@ on_both! {
         let since: Vec<_> = since.iter().map(|d| (d.revision, d.document.id.as_str(), d.deleted)).collect();
         assert_eq!(since, [(1, "b", false), (2, "c", false), (3, "a", true)]);
         // Writers that race are committed in the order of their revisions.
-        let racing = (0..16).map(|i| store.put_documents(tenant, dataset, vec![document(&format!("r{i}"), "x")]));
+        let racing = (0..16).map(|i| store.put_documents(tenant, dataset, None, vec![document(&format!("r{i}"), "x")]));
         let mut revisions: Vec<i64> = futures_util::future::join_all(racing).await.into_iter().map(Result::unwrap).collect();
         revisions.sort_unstable();
         assert_eq!(revisions, (4..20).collect::<Vec<_>>());

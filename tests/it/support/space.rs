@@ -11,9 +11,10 @@ use syft_endpoints::{
         self, CreateDatasetRequest, CreateEndpointRequest, CreateModelRequest, CreatePolicyRequest, Dataset,
         Endpoint, Model, Policy, StopSequences, StreamQueryRequest,
         access_service_client::AccessServiceClient, dataset_service_client::DatasetServiceClient,
-        endpoint_service_client::EndpointServiceClient, marketplace_service_client::MarketplaceServiceClient,
-        model_service_client::ModelServiceClient, policy_service_client::PolicyServiceClient,
-        query::Messages, to_struct, usage_service_client::UsageServiceClient,
+        endpoint_service_client::EndpointServiceClient, ingestion_service_client::IngestionServiceClient,
+        marketplace_service_client::MarketplaceServiceClient, model_service_client::ModelServiceClient,
+        policy_service_client::PolicyServiceClient, query::Messages, to_struct,
+        usage_service_client::UsageServiceClient,
     },
     store::Store,
     telemetry::Metrics,
@@ -54,6 +55,7 @@ pub struct Clients {
     pub access: AccessServiceClient<Intercepted>,
     pub marketplaces: MarketplaceServiceClient<Intercepted>,
     pub usage: UsageServiceClient<Intercepted>,
+    pub ingestions: IngestionServiceClient<Intercepted>,
 }
 
 impl Space {
@@ -143,7 +145,8 @@ pub fn clients(channel: Channel, metadata: &[(&'static str, &str)]) -> Clients {
         policies: PolicyServiceClient::with_interceptor(channel.clone(), caller.clone()),
         access: AccessServiceClient::with_interceptor(channel.clone(), caller.clone()),
         marketplaces: MarketplaceServiceClient::with_interceptor(channel.clone(), caller.clone()),
-        usage: UsageServiceClient::with_interceptor(channel, caller),
+        usage: UsageServiceClient::with_interceptor(channel.clone(), caller.clone()),
+        ingestions: IngestionServiceClient::with_interceptor(channel, caller),
     }
 }
 
