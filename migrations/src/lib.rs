@@ -16,6 +16,7 @@ mod m0008_usage;
 mod m0009_repeats;
 mod m0010_token_limits;
 mod m0011_closed_charges;
+mod m0012_embeddings;
 mod m0013_ingestions;
 
 use sea_orm_migration::prelude::*;
@@ -40,6 +41,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0009_repeats::Migration),
             Box::new(m0010_token_limits::Migration),
             Box::new(m0011_closed_charges::Migration),
+            Box::new(m0012_embeddings::Migration),
             Box::new(m0013_ingestions::Migration),
         ]
     }

@@ -4,13 +4,12 @@ use std::time::Duration;
 
 use super::{Catalog, Page, PageRequest, page::Listing};
 use crate::{
-    dataset::local,
+    dataset::local::{self, LocalDataset},
     domain::{
         Attachment, AttachmentId, Document, FileWriter, Tenant, TenantId,
         rules::{self, Check, violation},
-        schema,
     },
-    error::{Error, Part, Resource, Rule},
+    error::{Error, Part, Rule},
 };
 
 /// Documents written together at most.
@@ -31,7 +30,7 @@ pub struct Ingestion {
     catalog: Catalog,
     tenant: TenantId,
     dataset: Attachment,
-    config: local::Config,
+    local: LocalDataset,
     /// Whose the documents are, where they come from a file.
     writer: Option<FileWriter>,
     batch: Vec<Document>,
@@ -49,12 +48,12 @@ impl Catalog {
     /// # Errors
     /// `NotFound`, `Invalid` when the dataset is of another type, `StoreUnavailable`.
     pub async fn ingest(&self, tenant: &Tenant, dataset: &str) -> Result<Ingestion, Error> {
-        let (dataset, config) = self.local_dataset(tenant, dataset).await?;
+        let (dataset, local) = self.local_dataset(tenant, dataset).await?;
         Ok(Ingestion {
             catalog: self.clone(),
             tenant: tenant.id,
             dataset,
-            config,
+            local,
             writer: None,
             batch: Vec::new(),
             bytes: 0,
@@ -97,10 +96,10 @@ impl Catalog {
             return Err(Error::Invalid(vec![violation("ids", Rule::TooLong(1000), "must be at most 1000")]));
         }
         let ids = ids.into_iter().filter(|id| rules::can_be_stored(id, MAX_ID)).collect();
-        let (dataset, config) = self.local_dataset(tenant, dataset).await?;
+        let (dataset, local) = self.local_dataset(tenant, dataset).await?;
         let deleted = self.store.delete_documents(tenant.id, dataset.id, ids).await?;
         let revision = self.store.document_revision(dataset.id).await?;
-        self.datasets.indexes().reached(dataset.id, &config, revision, FORGOTTEN_WITHIN).await;
+        local.reached(revision, FORGOTTEN_WITHIN).await;
         Ok(deleted)
     }
 
@@ -109,9 +108,9 @@ impl Catalog {
     /// # Errors
     /// `Invalid`, `NotFound`, `StoreUnavailable`.
     pub async fn searchable(&self, tenant: &Tenant, dataset: &str) -> Result<(), Error> {
-        let (dataset, config) = self.local_dataset(tenant, dataset).await?;
+        let (dataset, local) = self.local_dataset(tenant, dataset).await?;
         let revision = self.store.document_revision(dataset.id).await?;
-        self.datasets.indexes().reached(dataset.id, &config, revision, INDEXED_WITHIN).await;
+        local.reached(revision, INDEXED_WITHIN).await;
         Ok(())
     }
 
@@ -119,17 +118,15 @@ impl Catalog {
         &self,
         tenant: &Tenant,
         name: &str,
-    ) -> Result<(Attachment, local::Config), Error> {
+    ) -> Result<(Attachment, LocalDataset), Error> {
         rules::named("dataset", name).map_err(|violation| vec![violation])?;
         let stored = self.store.attachment(Part::Dataset, tenant.id, name).await?;
         if stored.dtype != local::NAME {
             let message = format!("must name a dataset of the type '{}'", local::NAME);
             return Err(Error::Invalid(vec![violation("dataset", Rule::OneOf, message)]));
         }
-        let config = schema::read(&stored.configuration);
-        let config =
-            config.map_err(|_| Error::ConfigurationInvalid(Resource::Dataset, stored.name.clone()))?;
-        Ok((stored, config))
+        let local = self.datasets.open_local(&stored)?;
+        Ok((stored, local))
     }
 }
 
@@ -185,18 +182,22 @@ impl Ingestion {
         Ok(self.batch.len() >= BATCH_DOCUMENTS || self.bytes >= BATCH_BYTES)
     }
 
-    /// Stores the batch. Once this returns, nothing that was added before is lost, whatever happens.
+    /// Stores the batch, with its vectors where the dataset has an embedding endpoint: nothing is stored without
+    /// them. Once this returns, nothing that was added before is lost, whatever happens.
     /// Returns how many documents of the ingestion are stored, and the dataset's revision; `None` when
     /// there was nothing to store.
     ///
     /// # Errors
-    /// `NotFound` when the dataset was deleted meanwhile, `StoreUnavailable`.
+    /// `Upstream` when the batch cannot be embedded, `NotFound` when the dataset was deleted meanwhile,
+    /// `StoreUnavailable`.
     pub async fn store(&mut self) -> Result<Option<(usize, i64)>, Error> {
         if self.batch.is_empty() {
             return Ok(None);
         }
         let batch = std::mem::take(&mut self.batch);
         self.bytes = 0;
+        // Before the transaction: it waits for nobody's server.
+        let batch = self.local.embedded(batch).await.map_err(|fault| fault.of(Part::Dataset))?;
         let put = self.catalog.store.put_documents(self.tenant, self.dataset.id, self.writer, batch);
         self.revision = put.await?;
         self.first_revision.get_or_insert(self.revision);
@@ -206,7 +207,6 @@ impl Ingestion {
     /// Waits until a search on this replica finds what was stored, a minute at most: then the index
     /// catches up later.
     pub async fn indexed(&self) {
-        let indexes = self.catalog.datasets.indexes();
-        indexes.reached(self.dataset.id, &self.config, self.revision, INDEXED_WITHIN).await;
+        self.local.reached(self.revision, INDEXED_WITHIN).await;
     }
 }

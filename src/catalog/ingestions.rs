@@ -100,14 +100,14 @@ impl Catalog {
     /// # Errors
     /// `Invalid`, `NotFound`, `StoreUnavailable`.
     pub async fn delete_file(&self, tenant: &Tenant, dataset: &str, name: &str) -> Result<(), Error> {
-        let (dataset, config) = self.local_dataset(tenant, dataset).await?;
+        let (dataset, local) = self.local_dataset(tenant, dataset).await?;
         let is_known = crate::domain::rules::can_be_stored(name, 1024)
             && self.store.remove_file(None, (tenant.id, dataset.id), name).await?;
         if !is_known {
             return Err(Error::NotFound(Resource::File, name.chars().take(256).collect()));
         }
         let revision = self.store.document_revision(dataset.id).await?;
-        self.datasets.indexes().reached(dataset.id, &config, revision, FORGOTTEN_WITHIN).await;
+        local.reached(revision, FORGOTTEN_WITHIN).await;
         Ok(())
     }
 }

@@ -6,7 +6,7 @@ use super::{
     Dataset,
     chroma::{self, Chroma},
     embedding::Embeddings,
-    local::{self, LocalIndexes},
+    local::{self, LocalDataset, LocalIndexes},
     pgvector::{self, PgVector},
     qdrant::{self, Qdrant},
     weaviate::{self, Weaviate},
@@ -38,7 +38,7 @@ impl Datasets {
     pub fn new(indexes: LocalIndexes, upstream: Upstream) -> Self {
         let types: [(TypeSpec, Open); 5] = [
             (chroma::spec(), open_chroma),
-            (TypeSpec::of::<local::Config>(local::NAME, local::DESCRIPTION, local::ICON, &[]), open_local),
+            (local::spec(), open_local),
             (pgvector::spec(), open_pgvector),
             (qdrant::spec(), open_qdrant),
             (weaviate::spec(), open_weaviate),
@@ -66,6 +66,15 @@ impl Datasets {
         let opened = open.ok_or_else(|| "unknown type".into()).and_then(|open| open(&self.tools, stored));
         opened.map_err(|_| Error::ConfigurationInvalid(Resource::Dataset, stored.name.clone()))
     }
+
+    /// The same for one of type `local`, which takes documents too.
+    ///
+    /// # Errors
+    /// `ConfigurationInvalid` when its configuration no longer fits.
+    pub fn open_local(&self, stored: &Attachment) -> Result<LocalDataset, Error> {
+        let opened = local(&self.tools, stored);
+        opened.map_err(|_| Error::ConfigurationInvalid(Resource::Dataset, stored.name.clone()))
+    }
 }
 
 fn open_chroma(tools: &Tools, stored: &Attachment) -> Result<Arc<dyn Dataset>, Cause> {
@@ -74,8 +83,12 @@ fn open_chroma(tools: &Tools, stored: &Attachment) -> Result<Arc<dyn Dataset>, C
 }
 
 fn open_local(tools: &Tools, stored: &Attachment) -> Result<Arc<dyn Dataset>, Cause> {
-    let config: local::Config = schema::read(&stored.configuration)?;
-    Ok(Arc::new(tools.indexes.dataset(stored.id, &config)))
+    Ok(Arc::new(local(tools, stored)?))
+}
+
+fn local(tools: &Tools, stored: &Attachment) -> Result<LocalDataset, Cause> {
+    let config = schema::read(&stored.configuration)?;
+    LocalDataset::open(&tools.indexes, &tools.embeddings, stored.id, config)
 }
 
 fn open_pgvector(tools: &Tools, stored: &Attachment) -> Result<Arc<dyn Dataset>, Cause> {

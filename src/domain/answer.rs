@@ -34,6 +34,9 @@ pub struct References {
     pub search_engine: String,
 }
 
+/// The field of a reference's metadata that says where in its content words of the question stand.
+pub const HIGHLIGHTS: &str = "highlights";
+
 /// One document that was found.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reference {

@@ -14,8 +14,8 @@ mod usage;
 pub mod words;
 
 pub use answer::{
-    Answer, Completion, Cost, FinishReason, PolicyEntry, QueryEvent, Reference, References, Transaction,
-    Usage,
+    Answer, Completion, Cost, FinishReason, HIGHLIGHTS, PolicyEntry, QueryEvent, Reference, References,
+    Transaction, Usage,
 };
 pub use caller::{Access, Caller, Peer, Scope, Tenant};
 pub use catalog::{

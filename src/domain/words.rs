@@ -6,6 +6,16 @@ use tantivy::tokenizer::{
     StopWordFilter, TextAnalyzer,
 };
 
+/// English stop words: Snowball's, as tantivy has them for all other languages; its own list for English is Lucene's 33 words, which leaves
+/// `how`, `what`, `do` and `my` of a question in. Contractions are as the tokenizer cuts them.
+pub const STOP_WORDS: &str = "i me my myself we us our ours ourselves you your yours yourself yourselves he him his himself \
+    she her hers herself it its itself they them their theirs themselves what which who whom this that these those \
+    am is are was were be been being have has had having do does did doing will would shall should can could may \
+    might must ought cannot a an the and but if or because as until while of at by for with about against between \
+    into through during before after above below to from up down in out on off over under again further then once \
+    here there when where why how all any both each few more most other some such no nor not only own same so than \
+    too very s t ll re ve don doesn didn isn aren wasn weren hasn haven hadn wouldn shouldn couldn mustn";
+
 /// The language whose stop words and endings are removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -36,7 +46,11 @@ impl Language {
             .filter(LowerCaser)
             .dynamic();
         let Some(stems) = self.stems() else { return words.filter_dynamic(AsciiFoldingFilter).build() };
-        let words = match StopWordFilter::new(stems) {
+        let stop_words = match stems {
+            Stems::English => Some(StopWordFilter::remove(STOP_WORDS.split_whitespace().map(str::to_owned))),
+            stems => StopWordFilter::new(stems),
+        };
+        let words = match stop_words {
             Some(stop_words) => words.filter_dynamic(stop_words),
             None => words,
         };

@@ -12,7 +12,7 @@ use sea_orm::{
 use serde_json::{Map, Value};
 
 use super::{
-    Store,
+    Embedding, Store,
     attachments::object,
     entities::document::{self, Column},
     feed, ingestions, now,
@@ -22,11 +22,25 @@ use crate::{
     error::{Error, Resource},
 };
 
+/// A document that is to be stored, with its vector where its dataset has one for each.
+#[derive(Clone)]
+pub struct NewDocument {
+    pub document: Document,
+    pub embedding: Option<Embedding>,
+}
+
 /// A document as an index sees it: what it is now, or that it is gone.
 pub struct VersionedDocument {
     pub document: Document,
+    pub embedding: Option<Embedding>,
     pub revision: i64,
     pub deleted: bool,
+}
+
+impl From<Document> for NewDocument {
+    fn from(document: Document) -> Self {
+        Self { document, embedding: None }
+    }
 }
 
 impl Store {
@@ -41,14 +55,14 @@ impl Store {
         tenant: TenantId,
         dataset: AttachmentId,
         writer: Option<FileWriter>,
-        batch: Vec<Document>,
+        batch: Vec<NewDocument>,
     ) -> Result<i64, Error> {
         let backend = self.backend();
         let written = self.write(move |txn| {
             Box::pin(async move {
                 match writer {
                     Some(writer) => ingestions::still_writes(txn, writer).await?,
-                    None => disown(txn, dataset, batch.iter().map(|document| &document.id)).await?,
+                    None => disown(txn, dataset, batch.iter().map(|new| &new.document.id)).await?,
                 }
                 let revision = next_revision(txn, backend, tenant, dataset).await?;
                 let rows = rows(tenant, dataset, (batch, writer), revision);
@@ -60,6 +74,8 @@ impl Store {
                         Column::Deleted,
                         Column::FileId,
                         Column::UpdatedAt,
+                        Column::Embedding,
+                        Column::EmbeddedBy,
                     ])
                     .to_owned();
                 document::Entity::insert_many(rows).on_conflict(replace).exec_without_returning(txn).await?;
@@ -105,7 +121,10 @@ impl Store {
         after: Option<&str>,
         limit: u64,
     ) -> Result<Vec<Document>, Error> {
+        // Without their vectors: nobody here looks at them.
         let mut find = document::Entity::find()
+            .select_only()
+            .columns([Column::DocumentId, Column::Content, Column::Metadata])
             .filter(Column::DatasetId.eq(dataset.0))
             .filter(Column::Deleted.eq(false))
             .order_by_asc(Column::DocumentId)
@@ -113,7 +132,8 @@ impl Store {
         if let Some(after) = after {
             find = find.filter(Column::DocumentId.gt(after));
         }
-        find.all(self.reader()).await?.into_iter().map(stored).collect()
+        let rows: Vec<(String, String, Value)> = find.into_tuple().all(self.reader()).await?;
+        rows.into_iter().map(stored).collect()
     }
 
     /// The dataset's revision: that of its last write.
@@ -147,12 +167,7 @@ impl Store {
             .order_by_asc(Column::Revision)
             .order_by_asc(Column::DocumentId)
             .limit(limit);
-        let rows = find.all(self.reader()).await?.into_iter();
-        rows.map(|row| {
-            let (revision, deleted) = (row.revision, row.deleted);
-            Ok(VersionedDocument { document: stored(row)?, revision, deleted })
-        })
-        .collect()
+        find.all(self.reader()).await?.into_iter().map(versioned).collect()
     }
 }
 
@@ -201,6 +216,8 @@ fn gone(dataset: AttachmentId, revision: i64) -> UpdateMany<document::Entity> {
         .col_expr(Column::Content, Expr::value(""))
         .col_expr(Column::Metadata, Expr::value(Value::Object(Map::new())))
         .col_expr(Column::Revision, Expr::value(revision))
+        .col_expr(Column::Embedding, Expr::value(Option::<Vec<u8>>::None))
+        .col_expr(Column::EmbeddedBy, Expr::value(Option::<String>::None))
         .col_expr(Column::FileId, Expr::value(None::<uuid::Uuid>))
         .col_expr(Column::UpdatedAt, Expr::value(now()))
         .filter(Column::DatasetId.eq(dataset.0))
@@ -225,15 +242,15 @@ async fn next_revision(
 fn rows(
     tenant: TenantId,
     dataset: AttachmentId,
-    (batch, writer): (Vec<Document>, Option<FileWriter>),
+    (batch, writer): (Vec<NewDocument>, Option<FileWriter>),
     revision: i64,
 ) -> Vec<document::ActiveModel> {
     let mut seen = std::collections::HashSet::new();
     let mut rows: Vec<_> = batch
         .into_iter()
         .rev()
-        .filter(|document| seen.insert(document.id.clone()))
-        .map(|document| document::ActiveModel {
+        .filter(|new| seen.insert(new.document.id.clone()))
+        .map(|NewDocument { document, embedding }| document::ActiveModel {
             dataset_id: Set(dataset.0),
             document_id: Set(document.id),
             tenant_id: Set(tenant.0),
@@ -244,12 +261,23 @@ fn rows(
             file_id: Set(writer.map(|writer| writer.file.0)),
             created_at: Set(now()),
             updated_at: Set(now()),
+            embedding: Set(embedding.as_ref().map(Embedding::bytes)),
+            embedded_by: Set(embedding.map(|embedding| embedding.made_by)),
         })
         .collect();
     rows.reverse();
     rows
 }
 
-fn stored(row: document::Model) -> Result<Document, Error> {
-    Ok(Document { id: row.document_id, content: row.content, metadata: object(row.metadata)? })
+pub(super) fn versioned(row: document::Model) -> Result<VersionedDocument, Error> {
+    Ok(VersionedDocument {
+        document: stored((row.document_id, row.content, row.metadata))?,
+        embedding: Embedding::stored(row.embedding, row.embedded_by),
+        revision: row.revision,
+        deleted: row.deleted,
+    })
+}
+
+fn stored((id, content, metadata): (String, String, Value)) -> Result<Document, Error> {
+    Ok(Document { id, content, metadata: object(metadata)? })
 }

@@ -12,6 +12,7 @@ mod bulk;
 mod charges;
 mod connect;
 mod documents;
+mod embeddings;
 mod endpoints;
 mod entities;
 mod fault;
@@ -50,7 +51,8 @@ use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use charges::{Decision, NewCharge, OpenCharge, Settled};
-pub use documents::VersionedDocument;
+pub use documents::{NewDocument, VersionedDocument};
+pub use embeddings::{Embedding, LateEmbedding};
 pub use feed::Feed;
 pub use ingestions::{FilePlace, INGESTION_TERM, IngestionRun, NewIngestion, StoredFile};
 pub use leases::Lease;

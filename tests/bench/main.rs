@@ -22,6 +22,7 @@
 //! echo        a bare tonic service with messages of the same size
 //! inprocess   our server around a model that is a list in memory, with policies where a group says so
 //! hub         a SyftHub, as far as tokens go: its key, and a /verify that knows everybody
+//! embedder    an embeddings endpoint with vectors of hashes
 //! flood       an attacker on raw sockets
 //! ```
 //! Unless a group says otherwise, an endpoint has an API key, one access policy, a warm plan, query
@@ -38,6 +39,7 @@ mod asked;
 mod client;
 mod clock;
 mod echo;
+mod embedder;
 mod flood;
 mod groups;
 mod hub;
@@ -117,6 +119,7 @@ fn main() -> ExitCode {
         ["upstream", _] => upstream::run(),
         ["echo", _] => echo::run(),
         ["hub", _] => hub::run(),
+        ["embedder", _] => embedder::run(),
         ["inprocess", folder] => inprocess::run(Path::new(folder)),
         ["flood", address, frames, seconds] => flood::run(address, frames, seconds),
         arguments => orchestrate(arguments),

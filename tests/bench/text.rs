@@ -26,6 +26,8 @@ pub struct Writer {
     /// Share of the text that is the n-th word or a more frequent one.
     cumulative: Vec<f64>,
     state: u64,
+    /// The number of the first document of the next ingestion.
+    first: usize,
 }
 
 impl Writer {
@@ -38,12 +40,17 @@ impl Writer {
         });
         let cumulative: Vec<f64> = cumulative.collect();
         let cumulative = cumulative.iter().map(|share| share / sum).collect();
-        Self { words, cumulative, state: seed | 1 }
+        Self { words, cumulative, state: seed | 1, first: 0 }
     }
 
-    /// Messages that ingest documents `0` to `count`, of 80 to 120 words each.
+    /// From now on documents are numbered from here: what has been ingested is not replaced.
+    pub fn go_on_at(&mut self, first: usize) {
+        self.first = first;
+    }
+
+    /// Messages that ingest so many documents, of 80 to 120 words each.
     pub fn ingestion(&mut self, dataset: &str, count: usize) -> Vec<IngestDocumentsRequest> {
-        let numbers: Vec<usize> = (0..count).collect();
+        let numbers: Vec<usize> = (self.first..self.first + count).collect();
         let messages = numbers.chunks(TOGETHER).map(|numbers| {
             let documents = numbers.iter().map(|number| Document {
                 id: format!("document-{number}"),

@@ -32,6 +32,7 @@ mod hub_client;
 mod identity;
 mod ingestion;
 mod local_dataset;
+mod local_hybrid;
 mod marketplaces;
 mod metrics;
 mod openai;

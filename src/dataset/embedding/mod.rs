@@ -90,8 +90,8 @@ impl Embeddings {
     /// When its URL is not valid.
     pub fn open(&self, config: Config) -> Result<Embedder, Cause> {
         let url = parse_base_url(&format!("{}/embeddings", config.base_url.trim_end_matches('/')))?;
-        let identity = identity(&url, &config);
-        Ok(Embedder { all: self.clone(), config, url, identity })
+        let (identity, fingerprint) = (identity(&url, &config), fingerprint(&url, &config));
+        Ok(Embedder { all: self.clone(), config, url, identity, fingerprint })
     }
 }
 
@@ -102,6 +102,7 @@ pub struct Embedder {
     url: Url,
     /// Digested before each text of the cache: one endpoint's vectors are no other's, nor is what one key paid for.
     identity: Context,
+    fingerprint: String,
 }
 
 /// What is sent.
@@ -114,6 +115,12 @@ struct Body<'a> {
 }
 
 impl Embedder {
+    /// Names server, model and dimensions: vectors that are kept elsewhere are of use only under the same name.
+    /// Another key makes no other vectors.
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
     /// The vectors of texts, in their order and all of one length. Texts that were embedded before cost
     /// nothing; the others one call for each batch. Dropping the future abandons the call.
     ///
@@ -208,16 +215,31 @@ impl Embedder {
 
 const LATE: &str = "its embedding endpoint did not answer in time";
 
-/// The beginning of every digest of an endpoint's texts. Each part has its length before it, so that none
-/// can pass for another.
+/// The beginning of every digest of an endpoint's texts.
 fn identity(url: &Url, config: &Config) -> Context {
+    let mut digest = model(url, config);
+    add(&mut digest, config.api_key.expose_secret());
+    digest
+}
+
+fn fingerprint(url: &Url, config: &Config) -> String {
+    let digest = model(url, config).finish();
+    digest.as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn model(url: &Url, config: &Config) -> Context {
     let mut digest = Context::new(&SHA256);
     let dimensions = format!("{:?} {}", config.dimensions, config.shorten);
-    for part in [url.as_str(), &config.model, &dimensions, config.api_key.expose_secret()] {
-        digest.update(&part.len().to_le_bytes());
-        digest.update(part.as_bytes());
+    for part in [url.as_str(), &config.model, &dimensions] {
+        add(&mut digest, part);
     }
     digest
+}
+
+/// With its length before it, so that no part can pass for another.
+fn add(digest: &mut Context, part: &str) {
+    digest.update(&part.len().to_le_bytes());
+    digest.update(part.as_bytes());
 }
 
 /// Cuts texts into calls.

@@ -29,7 +29,7 @@ pub(super) async fn catch_up(
     loop {
         let target = store.document_revision(dataset).await?;
         if index.cursor().map_err(Error::internal)?.revision == target {
-            index.reload().map_err(Error::internal)?;
+            reload(index).await?;
             index.mark_caught_up(target);
             return Ok(());
         }
@@ -75,6 +75,13 @@ async fn write(
         writer.wait_merging_threads()
     });
     commit.await.map_err(Error::internal)?.map_err(Error::internal)
+}
+
+/// Vectors may have to be read.
+async fn reload(index: &Arc<LocalIndex>) -> Result<(), Error> {
+    let index = Arc::clone(index);
+    let reloaded = tokio::task::spawn_blocking(move || index.reload());
+    reloaded.await.map_err(Error::internal)?.map_err(Error::internal)
 }
 
 async fn apply(

@@ -6,9 +6,10 @@ use tokio::sync::{Mutex, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Config, LocalDataset,
+    backfill::Backfill,
     catch_up::catch_up,
     index::{LocalIndex, folder},
+    meaning::Meaning,
 };
 use crate::{
     domain::{AttachmentId, words::Language},
@@ -33,11 +34,20 @@ struct Inner {
     shutdown: CancellationToken,
 }
 
+/// What an index depends on beside the rows.
+#[derive(Clone)]
+pub(super) struct Settings {
+    pub(super) language: Language,
+    /// What embeds its documents, if anything does.
+    pub(super) meaning: Option<Arc<Meaning>>,
+}
+
 /// An index that may still be opening. `None` until it is.
-type Opening = watch::Receiver<Option<Arc<LocalIndex>>>;
+pub(super) type Opening = watch::Receiver<Option<Arc<LocalIndex>>>;
 
 struct Opened {
     index: Opening,
+    settings: Settings,
     stop: CancellationToken,
 }
 
@@ -50,33 +60,31 @@ impl LocalIndexes {
         Self { inner: Arc::new(Inner { store, root, open: Mutex::default(), tasks, shutdown }) }
     }
 
-    pub(in crate::dataset) fn dataset(&self, id: AttachmentId, config: &Config) -> LocalDataset {
-        LocalDataset { id, language: config.language, indexes: self.clone() }
-    }
-
     /// The index of a dataset. Opening it and catching up go on in the background.
-    pub(super) async fn open(&self, dataset: AttachmentId, language: Language) -> Handle {
+    pub(super) async fn open(&self, dataset: AttachmentId, settings: &Settings) -> Handle {
         let mut open = self.inner.open.lock().await;
-        let opened = open.entry(dataset).or_insert_with(|| {
-            let (announce, index) = watch::channel(None);
-            let stop = self.inner.shutdown.child_token();
-            let keep = Keeper { indexes: self.clone(), dataset, language, stop: stop.clone() };
-            self.inner.tasks.spawn(async move { keep.run(announce).await });
-            Opened { index, stop }
-        });
-        Handle(opened.index.clone())
+        if let Some(opened) = open.get(&dataset).filter(|opened| opened.settings.is_like(settings)) {
+            return Handle(opened.index.clone());
+        }
+        let opened = self.start(dataset, settings.clone());
+        let handle = Handle(opened.index.clone());
+        if let Some(former) = open.insert(dataset, opened) {
+            former.stop.cancel();
+        }
+        handle
     }
 
-    /// Waits until this process finds what was written up to `revision`; false when it does not within
-    /// `patience`.
-    pub async fn reached(
-        &self,
-        dataset: AttachmentId,
-        config: &Config,
-        revision: i64,
-        patience: Duration,
-    ) -> bool {
-        self.open(dataset, config.language).await.reached(revision, patience).await
+    fn start(&self, dataset: AttachmentId, settings: Settings) -> Opened {
+        let (announce, index) = watch::channel(None);
+        let stop = self.inner.shutdown.child_token();
+        let keep = Keeper { indexes: self.clone(), dataset, settings: settings.clone(), stop: stop.clone() };
+        self.inner.tasks.spawn(async move { keep.run(announce).await });
+        if let Some(meaning) = settings.meaning.clone() {
+            let store = self.inner.store.clone();
+            let backfill = Backfill { store, dataset, meaning, stop: stop.clone() };
+            self.inner.tasks.spawn(backfill.run(index.clone()));
+        }
+        Opened { index, settings, stop }
     }
 
     /// Closes a dataset's index and removes it from the disk.
@@ -95,28 +103,24 @@ impl LocalIndexes {
 }
 
 impl Handle {
-    pub(super) async fn ready(&self, patience: Duration) -> bool {
-        self.reached(0, patience).await
+    /// The index, once it has caught up; `None` when it has not within `patience`.
+    pub(super) async fn ready(&self, patience: Duration) -> Option<Arc<LocalIndex>> {
+        self.caught_up(0, patience).await
     }
 
-    async fn reached(&self, revision: i64, patience: Duration) -> bool {
+    /// Waits until this process finds what was written up to `revision`; false when it does not within
+    /// `patience`.
+    pub(super) async fn reached(&self, revision: i64, patience: Duration) -> bool {
+        self.caught_up(revision, patience).await.is_some()
+    }
+
+    async fn caught_up(&self, revision: i64, patience: Duration) -> Option<Arc<LocalIndex>> {
         let deadline = tokio::time::Instant::now() + patience;
         let mut opening = self.0.clone();
         let opened = tokio::time::timeout_at(deadline, opening.wait_for(Option::is_some)).await;
-        let index = opened.ok().and_then(|opened| opened.ok().and_then(|index| index.clone()));
-        let Some(index) = index else { return false };
-        index.reached(revision, deadline.saturating_duration_since(tokio::time::Instant::now())).await
-    }
-
-    pub(super) fn search(
-        &self,
-        request: &crate::dataset::SearchRequest,
-    ) -> tantivy::Result<crate::domain::References> {
-        let index = self.0.borrow().clone();
-        match index {
-            Some(index) => index.search(request),
-            None => Err(tantivy::TantivyError::SystemError("the index is not open".to_owned())),
-        }
+        let index = opened.ok().and_then(|opened| opened.ok().and_then(|index| index.clone()))?;
+        let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+        index.reached(revision, left).await.then_some(index)
     }
 }
 
@@ -124,8 +128,16 @@ impl Handle {
 struct Keeper {
     indexes: LocalIndexes,
     dataset: AttachmentId,
-    language: Language,
+    settings: Settings,
     stop: CancellationToken,
+}
+
+impl Settings {
+    /// Whether one index serves for both.
+    fn is_like(&self, other: &Self) -> bool {
+        let name = |settings: &Self| settings.meaning.as_ref().map(|meaning| meaning.name().to_owned());
+        self.language == other.language && name(self) == name(other)
+    }
 }
 
 impl Keeper {
@@ -166,9 +178,9 @@ impl Keeper {
         if let Some(index) = announce.borrow().clone() {
             return Ok(index);
         }
-        let (folder, language) =
-            (folder(&self.indexes.inner.root, self.dataset, self.language), self.language);
-        let opened = tokio::task::spawn_blocking(move || LocalIndex::open(&folder, language));
+        let settings = self.settings.clone();
+        let folder = folder(&self.indexes.inner.root, self.dataset, &settings);
+        let opened = tokio::task::spawn_blocking(move || LocalIndex::open(&folder, &settings));
         let index = Arc::new(opened.await.map_err(Error::internal)?.map_err(Error::internal)?);
         announce.send_replace(Some(Arc::clone(&index)));
         Ok(index)

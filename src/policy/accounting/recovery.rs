@@ -113,18 +113,20 @@ async fn account(till: &Till, charge: &OpenCharge) -> Option<Account> {
 }
 
 async fn settle_all(till: &Till, account: &Account, charges: Vec<OpenCharge>) {
-    // Who confirms what it knows by name for the first time need not look.
-    let asks = |charge: &&OpenCharge| charge.transaction.is_none() || charge.attempts > 1;
-    let sought: Vec<Sought> = charges.iter().filter(asks).map(sought).collect();
-    let ledger = match sought.is_empty() {
-        true => None,
-        false => till
-            .service
-            .ledger(account, sought, LIST)
-            .await
-            .inspect_err(|fault| tracing::warn!(?fault, "the list of transactions cannot be read"))
-            .ok(),
-    };
+    // Who confirms what it knows by name for the first time need not look, nor wait for those who must.
+    let asks = |charge: &OpenCharge| charge.transaction.is_none() || charge.attempts > 1;
+    let (asking, knowing): (Vec<_>, Vec<_>) = charges.into_iter().partition(asks);
+    settle_each(till, account, knowing, None).await;
+    if asking.is_empty() {
+        return;
+    }
+    let ledger = till.service.ledger(account, asking.iter().map(sought).collect(), LIST).await;
+    let ledger =
+        ledger.inspect_err(|fault| tracing::warn!(?fault, "the list of transactions cannot be read"));
+    settle_each(till, account, asking, ledger.as_ref().ok()).await;
+}
+
+async fn settle_each(till: &Till, account: &Account, charges: Vec<OpenCharge>, ledger: Option<&Ledger>) {
     let mut is_silent = false;
     for charge in charges {
         // Who waits for each in turn keeps everybody else waiting.
@@ -132,7 +134,7 @@ async fn settle_all(till: &Till, account: &Account, charges: Vec<OpenCharge>) {
             postpone(till, &charge).await;
             continue;
         }
-        let next = settle(till, account, &charge, ledger.as_ref()).await;
+        let next = settle(till, account, &charge, ledger).await;
         match next.map(|next| given_up(&charge, next)) {
             Ok(Next::Closed(settled)) => {
                 if let Err(error) = till.store.close_charge(charge.id, settled).await {

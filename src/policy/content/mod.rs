@@ -22,7 +22,7 @@ use scanner::{Room, Scanner};
 
 use super::{AnswerFilter, Filters, Outcome, Phase, Policy, Turn};
 use crate::{
-    domain::{PolicyEntry, References},
+    domain::{HIGHLIGHTS, PolicyEntry, Reference, References},
     error::{Error, Refusal},
 };
 
@@ -246,6 +246,19 @@ impl RuleFilter {
         Ok(())
     }
 
+    /// What says where words stood in the text says so of no other.
+    fn content(&self, document: &mut Reference) -> Result<(), Refusal> {
+        let is_marked = document.metadata.as_ref().is_some_and(|metadata| metadata.contains_key(HIGHLIGHTS));
+        let before = is_marked.then(|| document.content.clone());
+        self.reference(&mut document.content)?;
+        if let (Some(before), Some(metadata)) = (before, &mut document.metadata)
+            && before != document.content
+        {
+            metadata.remove(HIGHLIGHTS);
+        }
+        Ok(())
+    }
+
     fn reference(&self, text: &mut String) -> Result<(), Refusal> {
         self.rule.pass(text, || refusal(self.policy_type, "references"), &self.replaced)
     }
@@ -258,7 +271,7 @@ impl AnswerFilter for RuleFilter {
         }
         for document in &mut references.documents {
             self.reference(&mut document.document_id)?;
-            self.reference(&mut document.content)?;
+            self.content(document)?;
             document.metadata.iter_mut().try_for_each(|metadata| self.object(metadata))?;
         }
         Ok(())

@@ -18,6 +18,8 @@ pub struct Model {
     pub file_id: Option<Uuid>,
     pub created_at: TimeDateTimeWithTimeZone,
     pub updated_at: TimeDateTimeWithTimeZone,
+    pub embedding: Option<Vec<u8>>,
+    pub embedded_by: Option<String>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

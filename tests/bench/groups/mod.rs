@@ -6,6 +6,7 @@ mod engines;
 mod extraction;
 mod fairness;
 mod growth;
+mod million;
 mod open;
 mod paced;
 mod policies;
@@ -16,6 +17,7 @@ mod search;
 mod stalled;
 mod start;
 mod unary;
+mod vectors;
 mod victim;
 
 use futures_util::future::{BoxFuture, FutureExt};
@@ -37,7 +39,7 @@ macro_rules! group {
 }
 
 /// All of them, in the order in which they run.
-pub const GROUPS: [Group; 21] = [
+pub const GROUPS: [Group; 23] = [
     group!("unary", unary::run, "unary_added_p50_ms", "unary_added_p99_ms"),
     group!("query_cpu", cpu::per_query, "cpu_us_per_query"),
     group!("limited_cpu", cpu::per_limited_query, "cpu_us_per_query_limited"),
@@ -69,6 +71,8 @@ pub const GROUPS: [Group; 21] = [
     group!("open", open::run, "kib_per_open_stream", "streams_10k_lost"),
     group!("growth", growth::run, "plan_growth", "plan_growth_uncached"),
     group!("search", search::run, "search_100k_p50_ms", "search_100k_p99_ms", "ingest_docs_per_s"),
+    group!("vectors", vectors::run, "vector_100k_p50_ms"),
+    group!("million", million::run, "local_1m_p50_ms", "local_1m_rss_gib"),
     group!("extraction", extraction::run, "ingest_pdf_pages_per_s"),
     group!("engines", engines::run, "engine_overhead_ms"),
     group!("start", start::run, "start_ms", "idle_rss_mib"),

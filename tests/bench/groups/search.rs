@@ -51,9 +51,14 @@ pub async fn run(bench: &Bench) -> Result<Findings, Fault> {
     Ok(findings)
 }
 
-/// Makes a dataset, and returns how many documents per second came in, until a search finds the last.
+/// Makes a dataset, and fills it.
 pub async fn ingest(owner: &Owner, writer: &mut Writer, dataset: &str, count: usize) -> Result<f64, Fault> {
     owner.dataset(dataset).await?;
+    fill(owner, writer, dataset, count).await
+}
+
+/// Returns how many documents per second came into a dataset, until a search finds the last.
+pub async fn fill(owner: &Owner, writer: &mut Writer, dataset: &str, count: usize) -> Result<f64, Fault> {
     // Written before the clock runs.
     let messages = writer.ingestion(dataset, count);
     let started = Instant::now();

@@ -30,13 +30,14 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::support::{
     bank::Bank,
     database::Database,
-    eventually,
+    eventually_within,
     rig::{Rig, call, plan},
 };
 
 /// Who pays.
 const PAYER: &str = "bob@example.org";
 const UNIT: i64 = 1_000_000_000;
+const SOON: Duration = Duration::from_secs(10);
 
 /// A bank, a database, and what charges between them.
 struct Shop {
@@ -97,7 +98,11 @@ impl Shop {
     /// Waits until nothing is reserved and nothing is open; then the bank must have got `nano_units` and nobody
     /// have paid twice.
     async fn has_earned(&self, nano_units: i64) {
-        settled(&self.bank, &self.database).await;
+        self.has_earned_within(SOON, nano_units).await;
+    }
+
+    async fn has_earned_within(&self, limit: Duration, nano_units: i64) {
+        settled_within(limit, &self.bank, &self.database).await;
         assert_eq!(self.bank.earned(), nano_units);
         assert_eq!(confirmed(&self.database).await, nano_units, "the charges say something else");
     }
@@ -113,12 +118,17 @@ fn asking(token: Option<String>) -> Call {
 }
 
 async fn settled(bank: &Bank, database: &Database) {
+    settled_within(SOON, bank, database).await;
+}
+
+async fn settled_within(limit: Duration, bank: &Bank, database: &Database) {
     // A charge that the service has never heard of is kept for a while.
     let never_made = "state = 'open' AND (decision <> 'cancel' OR transaction_id IS NOT NULL)";
-    eventually("nothing is reserved", async || bank.pending() == 0 && count(database, never_made).await == 0)
-        .await;
+    let is_free = async || bank.pending() == 0 && count(database, never_made).await == 0;
+    eventually_within(limit, "nothing is reserved", is_free).await;
     an_hour_passes(database).await;
-    eventually("nothing is open", async || count(database, "state = 'open'").await == 0).await;
+    let is_over = async || count(database, "state = 'open'").await == 0;
+    eventually_within(limit, "nothing is open", is_over).await;
     bank.audit();
 }
 

@@ -191,13 +191,13 @@ on_both! {
         let place = FilePlace { tenant: of.0, dataset: of.1, name: "a.md".to_owned(), origin: FileOrigin::Url };
         let (before, _) = store.begin_file(Some(first), place.clone()).await.unwrap().unwrap();
         let document = |text: &str| Document { id: "a.md#1".to_owned(), content: text.to_owned(), metadata: serde_json::Map::new() };
-        store.put_documents(of.0, of.1, Some(before), vec![document("old")]).await.unwrap();
+        store.put_documents(of.0, of.1, Some(before), vec![document("old").into()]).await.unwrap();
         lapse(&raw).await;
         let (second, _) = store.claim_ingestion().await.unwrap().unwrap();
         let (after, tries) = store.begin_file(Some(second), place.clone()).await.unwrap().unwrap();
         assert_eq!(tries, 2);
-        let since = store.put_documents(of.0, of.1, Some(after), vec![document("new")]).await.unwrap();
-        let late = store.put_documents(of.0, of.1, Some(before), vec![document("old")]).await;
+        let since = store.put_documents(of.0, of.1, Some(after), vec![document("new").into()]).await.unwrap();
+        let late = store.put_documents(of.0, of.1, Some(before), vec![document("old").into()]).await;
         assert!(matches!(late, Err(Error::NotFound(Resource::File, _))));
         let stored = StoredFile { hash: "h".to_owned(), format: "text", size: 3, documents: 1, since: Some(since) };
         assert!(!store.finish_file(Some(first), (place.clone(), before), stored.clone()).await.unwrap());

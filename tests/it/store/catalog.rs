@@ -4,7 +4,7 @@ use serde_json::json;
 use syft_endpoints::{
     domain::{Document, EndpointChange, EndpointRef, NewEndpoint, NewPolicy},
     error::{Error, Part, Resource},
-    store::Beside,
+    store::{Beside, NewDocument},
 };
 
 use crate::support::{
@@ -97,10 +97,9 @@ on_both! {
         let store = database.store().await;
         let tenant = root(&store).await.id;
         let dataset = store.create_attachment(Part::Dataset, tenant, attachment("d", "local"), &[]).await.unwrap().id;
-        let document = |id: &str, content: &str| Document {
-            id: id.to_owned(),
-            content: content.to_owned(),
-            metadata: serde_json::Map::new(),
+        let document = |id: &str, content: &str| {
+            let (id, content) = (id.to_owned(), content.to_owned());
+            NewDocument::from(Document { id, content, metadata: serde_json::Map::new() })
         };
         let batch = vec![document("b", "1"), document("a", "1"), document("b", "2")];
         assert_eq!(store.put_documents(tenant, dataset, None, batch).await.unwrap(), 1);

@@ -28,8 +28,13 @@ pub struct Embedder {
 }
 
 type Shared = Arc<Mutex<Settings>>;
+/// Makes the vector of a text.
+type Model = Box<dyn Fn(&str, usize) -> Vec<f32> + Send>;
 
 struct Settings {
+    model: Model,
+    /// What no text may hold.
+    refused: Option<String>,
     dimensions: usize,
     base64: bool,
     backwards: bool,
@@ -49,6 +54,8 @@ impl Embedder {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let settings = Settings {
+            model: Box::new(vector),
+            refused: None,
             dimensions: DIMENSIONS,
             base64: false,
             backwards: false,
@@ -69,6 +76,16 @@ impl Embedder {
         json!({"base_url": format!("http://{}/v1", self.address), "model": "words", "api_key": KEY})
     }
 
+    /// From now on it has another model.
+    pub fn model(&self, model: impl Fn(&str, usize) -> Vec<f32> + Send + 'static) {
+        self.state.lock().unwrap().model = Box::new(model);
+    }
+
+    /// From now on it refuses texts that hold this, and what comes with them.
+    pub fn refuses(&self, text: &str) {
+        self.state.lock().unwrap().refused = Some(text.to_owned());
+    }
+
     /// From now on vectors have so many numbers.
     pub fn dimensions(&self, dimensions: usize) {
         self.state.lock().unwrap().dimensions = dimensions;
@@ -87,6 +104,11 @@ impl Embedder {
     /// From now on this is all that it answers.
     pub fn only_answers(&self, status: u16, body: &str) {
         self.state.lock().unwrap().instead = Some((status, body.to_owned()));
+    }
+
+    /// From now on it answers again.
+    pub fn answers(&self) {
+        self.state.lock().unwrap().instead = None;
     }
 
     /// The bodies that it was sent.
@@ -130,8 +152,13 @@ async fn answer(State(state): State<Shared>, headers: HeaderMap, body: String) -
         return (StatusCode::UNAUTHORIZED, "{}".to_owned());
     }
     let texts = body["input"].as_array().unwrap();
+    let refused =
+        |text: &Value| state.refused.as_ref().is_some_and(|refused| text.as_str().unwrap().contains(refused));
+    if texts.iter().any(refused) {
+        return (StatusCode::BAD_REQUEST, "{}".to_owned());
+    }
     let encoded = |text: &Value| {
-        let vector = vector(text.as_str().unwrap(), state.dimensions);
+        let vector = (state.model)(text.as_str().unwrap(), state.dimensions);
         if !state.base64 {
             return json!(vector);
         }

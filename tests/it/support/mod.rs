@@ -41,8 +41,12 @@ macro_rules! on_both {
 pub(crate) use on_both;
 
 /// Waits for something that another task brings about; fails after ten seconds.
-pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let limit = std::time::Duration::from_secs(10);
+pub async fn eventually(what: &str, holds: impl AsyncFnMut() -> bool) {
+    eventually_within(std::time::Duration::from_secs(10), what, holds).await;
+}
+
+/// As [`eventually`], for what takes longer.
+pub async fn eventually_within(limit: std::time::Duration, what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let polled = async {
         while !holds().await {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
