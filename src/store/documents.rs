@@ -216,6 +216,8 @@ fn gone(dataset: AttachmentId, revision: i64) -> UpdateMany<document::Entity> {
         .col_expr(Column::Content, Expr::value(""))
         .col_expr(Column::Metadata, Expr::value(Value::Object(Map::new())))
         .col_expr(Column::Revision, Expr::value(revision))
+        .col_expr(Column::Embedding, Expr::value(Option::<Vec<u8>>::None))
+        .col_expr(Column::EmbeddedBy, Expr::value(Option::<String>::None))
         .col_expr(Column::FileId, Expr::value(None::<uuid::Uuid>))
         .col_expr(Column::Embedding, Expr::value(None::<Vec<u8>>))
         .col_expr(Column::EmbeddedBy, Expr::value(None::<String>))
