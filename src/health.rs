@@ -10,7 +10,7 @@ use crate::store::Store;
 
 const INTERVAL: Duration = Duration::from_secs(2);
 /// The whole server, and each of its services.
-const SERVICES: [&str; 8] = [
+const SERVICES: [&str; 9] = [
     "",
     "syft.space.v1.EndpointService",
     "syft.space.v1.DatasetService",
@@ -18,6 +18,7 @@ const SERVICES: [&str; 8] = [
     "syft.space.v1.PolicyService",
     "syft.space.v1.AccessService",
     "syft.space.v1.MarketplaceService",
+    "syft.space.v1.UsageService",
     "syft.space.v1.IngestionService",
 ];
 

@@ -87,11 +87,15 @@ on_both! {
         let MessageResponse::ListServicesResponse(listed) = answer else { panic!("{answer:?}") };
         let listed: Vec<&str> = listed.service.iter().map(|service| service.name.as_str()).collect();
         let services = ["Endpoint", "Dataset", "Model", "Policy", "Access", "Marketplace", "Usage", "Ingestion"];
-        for service in services.map(|name| format!("{name}Service")) {
-            assert!(listed.contains(&format!("syft.space.v1.{service}").as_str()), "{listed:?}");
+        for service in services.map(|name| format!("syft.space.v1.{name}Service")) {
+            assert!(listed.contains(&service.as_str()), "{listed:?}");
         }
         let mut health = tonic_health::pb::health_client::HealthClient::new(channel);
-        health.check(tonic_health::pb::HealthCheckRequest::default()).await.unwrap();
+        let ours = listed.iter().copied().filter(|name| name.starts_with("syft."));
+        for service in ours.chain([""]).map(str::to_owned) {
+            let asked = tonic_health::pb::HealthCheckRequest { service: service.clone() };
+            health.check(asked).await.unwrap_or_else(|status| panic!("{service}: {status:?}"));
+        }
     }
 
     async fn a_key_ends_when_it_is_revoked_and_shows_its_secret_once(database: Database) {
