@@ -21,8 +21,12 @@ impl MigrationTrait for Migration {
         manager.create_table(files()).await?;
         manager.create_index(unique("ingested_files", &["dataset_id", "name"])).await?;
         manager.create_index(index("ingested_files", &["job_id", "name"])).await?;
-        let owned = Table::alter().table("documents").add_column(nullable(uuid("file_id"))).to_owned();
-        manager.alter_table(owned).await?;
+        // SQLite adds one column at a time.
+        for column in [uuid("file_id"), integer("written")] {
+            manager
+                .alter_table(Table::alter().table("documents").add_column(nullable(column)).to_owned())
+                .await?;
+        }
         for partial in [
             // Jobs of one dataset run one after another: the index decides, whoever looks first.
             "CREATE UNIQUE INDEX ix_ingestion_jobs_running ON ingestion_jobs (dataset_id) WHERE state = 'running'",

@@ -61,7 +61,9 @@ pub fn files(paths: &[impl AsRef<Path>]) -> Result<Vec<File>, Cause> {
 /// In words: the folder cannot be read, or has too many.
 pub fn folder(root: &Path) -> Result<Vec<File>, Cause> {
     let mut files = Vec::new();
-    walk(root, &mut files)?;
+    let walk = WalkBuilder::new(root).parents(false).git_global(false).to_owned();
+    add(root, walk, &mut files)?;
+    tell_apart(&files)?;
     Ok(files)
 }
 
@@ -81,11 +83,14 @@ fn single(path: &Path) -> Result<File, Cause> {
 }
 
 fn walk(root: &Path, files: &mut Vec<File>) -> Result<(), Cause> {
+    add(root, WalkBuilder::new(root), files)
+}
+
+fn add(root: &Path, mut walk: WalkBuilder, files: &mut Vec<File>) -> Result<(), Cause> {
     let real = fs::canonicalize(root)?;
     let sorted = |a: &OsStr, b: &OsStr| a.cmp(b);
-    let walk =
-        WalkBuilder::new(root).require_git(false).follow_links(false).sort_by_file_name(sorted).build();
-    for entry in walk {
+    walk.require_git(false).follow_links(false).sort_by_file_name(sorted);
+    for entry in walk.build() {
         let entry = entry?;
         if !entry.file_type().is_some_and(|kind| kind.is_file()) {
             continue;

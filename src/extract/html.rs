@@ -47,7 +47,8 @@ impl Reader<'_> {
             return;
         };
         if let Some(comment) = markup.strip_prefix("!--") {
-            self.rest = after(comment, "-->");
+            let empty = comment.strip_prefix('>').or_else(|| comment.strip_prefix("->"));
+            self.rest = empty.unwrap_or_else(|| after(comment, "-->"));
         } else if markup.starts_with(['!', '?']) {
             self.rest = after(markup, ">");
         } else if let Some(end) = markup.strip_prefix('/') {
@@ -119,7 +120,7 @@ fn after_attributes(tag: &str) -> &str {
     let (mut quote, mut value) = (None, false);
     for (at, byte) in tag.bytes().enumerate() {
         match (quote, byte) {
-            (Some(open), _) if open == byte => quote = None,
+            (Some(open), _) if open == byte => (quote, value) = (None, false),
             (Some(_), _) => {}
             (None, b'>') => return &tag[at + 1..],
             (None, b'"' | b'\'') if value => quote = Some(byte),

@@ -14,6 +14,9 @@ use crate::domain::{Document, rules::MAX_DOCUMENT_BYTES};
 /// Bytes of one record's JSON at most: a document and its metadata, with every character escaped.
 const MAX_RECORD: usize = 8 << 20;
 
+/// Values of a line of CSV at most: each takes room of its own beside its text.
+const MAX_COLUMNS: usize = 100_000;
+
 /// A list is one document an element; anything else is one document.
 pub(super) fn json_documents(name: &str, text: &str) -> Result<Vec<Document>, Unreadable> {
     if !text.trim_start().starts_with('[') {
@@ -124,18 +127,35 @@ impl io::Write for Bounded {
     }
 }
 
-/// A row is a document of `column: value` lines.
+/// What stands between values: spreadsheets write `;` where the comma is in numbers.
+fn delimiter(text: &str) -> u8 {
+    let header = text.lines().next().unwrap_or_default();
+    let count = |delimiter: &u8| header.bytes().filter(|byte| byte == delimiter).count();
+    // Of equals the last.
+    [b'\t', b';', b','].into_iter().max_by_key(count).unwrap_or(b',')
+}
+
+/// A row is a document of `column: value` lines. Values beyond the last column have a line without a name.
 pub(super) fn csv_rows(name: &str, text: &str) -> Result<Vec<Document>, Unreadable> {
-    let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(text.as_bytes());
+    let delimiter = delimiter(text);
+    let is_too_wide = |line: &str| line.bytes().filter(|byte| *byte == delimiter).count() > MAX_COLUMNS;
+    if text.lines().any(is_too_wide) {
+        return Err(Unreadable::new("has more than 100000 values in a line"));
+    }
+    let mut reader =
+        csv::ReaderBuilder::new().flexible(true).delimiter(delimiter).from_reader(text.as_bytes());
     let columns = reader.headers().map_err(not_csv)?.clone();
     let mut documents = Vec::new();
     let mut total = 0;
     for (i, row) in reader.records().enumerate() {
         let row = row.map_err(not_csv)?;
         let mut content = String::new();
-        for (column, value) in columns.iter().zip(&row).filter(|(_, value)| !value.trim().is_empty()) {
+        let named = columns.iter().map(Some).chain(std::iter::repeat(None)).zip(&row);
+        for (column, value) in named.filter(|(_, value)| !value.trim().is_empty()) {
             let line = if content.is_empty() { "" } else { "\n" };
-            content.extend([line, column, ": ", value]);
+            content.push_str(line);
+            content.extend(column.into_iter().flat_map(|column| [column, ": "]));
+            content.push_str(value);
             if content.len() > MAX_DOCUMENT_BYTES {
                 return Err(Unreadable::new(format!("row {}: its text is longer than 1 MiB", i + 1)));
             }

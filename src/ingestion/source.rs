@@ -66,7 +66,13 @@ impl Inner {
         let folder = folder.to_owned();
         let walked = blocking(move || {
             let (path, below) = resolve(&base, &folder).map_err(|words| format!("The folder {words}"))?;
-            walk(&path, &below)
+            let inputs = walk(&path, &below)?;
+            // Else everything that came from it would be deleted.
+            let is_bare = || fs::read_dir(&base).is_ok_and(|mut entries| entries.next().is_none());
+            if inputs.is_empty() && is_bare() {
+                return Err("The configured folder is empty: is it mounted?".to_owned());
+            }
+            Ok(inputs)
         });
         walked.await.unwrap_or_else(|_| Err("The folder cannot be read".to_owned()))
     }

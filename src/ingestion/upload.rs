@@ -12,7 +12,7 @@ use super::{
     read::{self, Bytes, Known},
 };
 use crate::{
-    domain::{AttachmentId, FileOrigin, IngestedFile, Tenant, TenantId, rules, rules::violation},
+    domain::{AttachmentId, FileOrigin, FileState, IngestedFile, Tenant, TenantId, rules, rules::violation},
     error::{Error, Resource, Rule},
     extract::{Format, MAX_FILE},
     store::FilePlace,
@@ -132,7 +132,9 @@ impl Upload {
         let bytes = hashed.map_err(Error::internal)?;
         let store = &self.inner.parts.store;
         let known = store.ingested_file(self.dataset_id, &self.name).await?;
-        let is_same = |known: &IngestedFile| known.hash == bytes.hash && known.format == format.name();
+        let is_same = |known: &IngestedFile| {
+            known.hash == bytes.hash && known.format == format.name() && known.state == FileState::Done
+        };
         let unchanged = known.is_some_and(|known| is_same(&known));
         if !unchanged {
             self.replace(bytes).await?;
@@ -167,7 +169,13 @@ impl Upload {
         match finished {
             Ok(_) => Ok(()),
             Err(Error::NotFound(Resource::File, _)) => Err(taken_over()),
-            Err(error) => Err(error),
+            Err(error) => {
+                let reason = error.to_string();
+                if let Err(unnoted) = store.fail_upload(writer, reason.replace('\0', " ")).await {
+                    tracing::debug!(cause = unnoted.cause(), "a failed upload was not noted");
+                }
+                Err(error)
+            }
         }
     }
 }

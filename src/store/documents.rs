@@ -60,10 +60,11 @@ impl Store {
         let backend = self.backend();
         let written = self.write(move |txn| {
             Box::pin(async move {
-                match writer {
-                    Some(writer) => ingestions::still_writes(txn, writer).await?,
-                    None => disown(txn, dataset, batch.iter().map(|new| &new.document.id)).await?,
+                if let Some(writer) = writer {
+                    ingestions::still_writes(txn, dataset, writer).await?;
                 }
+                let ids = batch.iter().map(|new| &new.document.id);
+                disown(txn, dataset, ids, writer.map(|writer| writer.file)).await?;
                 let revision = next_revision(txn, backend, tenant, dataset).await?;
                 let rows = rows(tenant, dataset, (batch, writer), revision);
                 let replace = OnConflict::columns([Column::DatasetId, Column::DocumentId])
@@ -73,6 +74,7 @@ impl Store {
                         Column::Revision,
                         Column::Deleted,
                         Column::FileId,
+                        Column::Written,
                         Column::UpdatedAt,
                         Column::Embedding,
                         Column::EmbeddedBy,
@@ -100,7 +102,7 @@ impl Store {
         let backend = self.backend();
         let written = self.write(move |txn| {
             Box::pin(async move {
-                disown(txn, dataset, ids.iter()).await?;
+                disown(txn, dataset, ids.iter(), None).await?;
                 let revision = next_revision(txn, backend, tenant, dataset).await?;
                 let gone = gone(dataset, revision).filter(Column::DocumentId.is_in(ids)).exec(txn).await?;
                 Ok((gone.rows_affected, feed::announce(txn, backend, feed::DOCUMENTS).await?))
@@ -179,7 +181,7 @@ pub(super) async fn delete_of_file(
     file: FileId,
     before: i64,
 ) -> Result<Option<i64>, Error> {
-    let old = || Condition::all().add(Column::FileId.eq(file.0)).add(Column::Revision.lt(before));
+    let old = || Condition::all().add(Column::FileId.eq(file.0)).add(Column::Written.lt(before));
     let found = document::Entity::find().select_only().column(Column::DocumentId).filter(old()).limit(1);
     if found.into_tuple::<String>().one(txn).await?.is_none() {
         return Ok(None);
@@ -190,11 +192,13 @@ pub(super) async fn delete_of_file(
     Ok(Some(feed::announce(txn, backend, feed::DOCUMENTS).await?))
 }
 
-/// Notes that documents are no longer what their files say: those are read again when they come again.
+/// Notes that documents are no longer what their files say, unless it is this one that writes them: the others
+/// are read again when they come again.
 async fn disown(
     txn: &DatabaseTransaction,
     dataset: AttachmentId,
     ids: impl Iterator<Item = &String>,
+    writing: Option<FileId>,
 ) -> Result<(), Error> {
     let of_files = document::Entity::find()
         .select_only()
@@ -203,8 +207,9 @@ async fn disown(
         .filter(Column::DatasetId.eq(dataset.0))
         .filter(Column::DocumentId.is_in(ids.map(String::as_str)))
         .filter(Column::FileId.is_not_null());
-    for file in of_files.into_tuple::<uuid::Uuid>().all(txn).await? {
-        ingestions::forget_hash(txn, FileId(file)).await?;
+    let of_files = of_files.into_tuple::<uuid::Uuid>().all(txn).await?;
+    for file in of_files.into_iter().map(FileId).filter(|file| Some(*file) != writing) {
+        ingestions::forget_hash(txn, file).await?;
     }
     Ok(())
 }
@@ -219,8 +224,6 @@ fn gone(dataset: AttachmentId, revision: i64) -> UpdateMany<document::Entity> {
         .col_expr(Column::Embedding, Expr::value(Option::<Vec<u8>>::None))
         .col_expr(Column::EmbeddedBy, Expr::value(Option::<String>::None))
         .col_expr(Column::FileId, Expr::value(None::<uuid::Uuid>))
-        .col_expr(Column::Embedding, Expr::value(None::<Vec<u8>>))
-        .col_expr(Column::EmbeddedBy, Expr::value(None::<String>))
         .col_expr(Column::UpdatedAt, Expr::value(now()))
         .filter(Column::DatasetId.eq(dataset.0))
         .filter(Column::Deleted.eq(false))
@@ -261,6 +264,7 @@ fn rows(
             revision: Set(revision),
             deleted: Set(false),
             file_id: Set(writer.map(|writer| writer.file.0)),
+            written: Set(Some(revision)),
             created_at: Set(now()),
             updated_at: Set(now()),
             embedding: Set(embedding.as_ref().map(Embedding::bytes)),

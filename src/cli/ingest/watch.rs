@@ -102,9 +102,14 @@ impl Follower<'_> {
         let mut there = BTreeMap::new();
         for file in files {
             // One that is gone again is none.
-            if let Ok(found) = fs::metadata(&file.path) {
-                let seen = Seen { size: found.len(), modified: found.modified().ok() };
-                there.insert(file.name.clone(), (file, seen));
+            match fs::metadata(&file.path) {
+                Ok(found) => {
+                    let seen = Seen { size: found.len(), modified: found.modified().ok() };
+                    there.insert(file.name.clone(), (file, seen));
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                // Not to be seen is not gone.
+                Err(error) => return Err(format!("{}: {error}", file.path.display()).into()),
             }
         }
         let gone: Vec<String> = self.seen.keys().filter(|name| !there.contains_key(*name)).cloned().collect();
@@ -142,7 +147,7 @@ impl Follower<'_> {
         }
         let answer = match upload(self.client, self.dataset, &name, bytes).await {
             Ok(answer) => answer,
-            Err(status) if status.code() == Code::InvalidArgument => {
+            Err(status) if [Code::InvalidArgument, Code::FailedPrecondition].contains(&status.code()) => {
                 return Ok(Sent::Refused(status.message().to_owned()));
             }
             Err(status) => return Err(failure(&status)),

@@ -10,6 +10,9 @@ use serde::{
 
 use crate::error::UpstreamError;
 
+/// Numbers of a vector at most, as in the configuration: 256 KiB.
+const MAX_DIMENSIONS: usize = 65_536;
+
 #[derive(Deserialize)]
 struct Answer {
     data: Vec<Item>,
@@ -82,6 +85,11 @@ pub(super) fn vectors(
     }
     if vectors.iter().flatten().any(|number| !number.is_finite()) || vectors.iter().any(Vec::is_empty) {
         return Err(malformed());
+    }
+    if vectors.iter().any(|vector| vector.len() > MAX_DIMENSIONS) {
+        return Err(UpstreamError::rejected(
+            "its embedding endpoint's vectors have more than 65536 dimensions",
+        ));
     }
     let wrong = |vector: &&Vec<f32>| dimensions.is_some_and(|dimensions| vector.len() != dimensions);
     if let Some(vector) = vectors.iter().find(wrong) {

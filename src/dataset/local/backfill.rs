@@ -14,7 +14,7 @@ use super::{index::LocalIndex, indexes::Opening, meaning::Meaning};
 use crate::{
     domain::AttachmentId,
     error::{Error, Part, UpstreamError},
-    store::{LateEmbedding, Store, VersionedDocument},
+    store::{Embedding, LateEmbedding, Store, VersionedDocument},
 };
 
 /// Documents that are embedded between two looks at the lease.
@@ -23,6 +23,8 @@ const PAGE: usize = 64;
 const TERM: Duration = Duration::from_secs(60);
 /// How often a replica without the lease looks whether anything is left to do.
 const ELSEWHERE: Duration = Duration::from_secs(5);
+/// After so many failures in a row of a page its texts are tried one by one.
+const STUCK: usize = 3;
 /// How long it waits for its own index.
 const INDEXED_WITHIN: Duration = Duration::from_secs(60);
 /// Pauses after failures: the first, and the longest.
@@ -36,10 +38,21 @@ pub(super) struct Backfill {
     pub(super) stop: CancellationToken,
 }
 
+/// What has gone wrong so far.
+#[derive(Default)]
+struct Trouble {
+    /// Documents whose texts the endpoint does not take, until the service starts again.
+    refused: BTreeSet<String>,
+    /// How often in a row a page could not be embedded.
+    failures: usize,
+}
+
 /// How far it has come.
 enum Step {
-    /// No document needs a vector.
+    /// No document needs a vector, or none that the index knows of.
     Done,
+    /// None of a page can get one.
+    Refused,
     /// Some have got one, at this revision.
     Stored(i64),
     /// Another replica is at it.
@@ -59,19 +72,20 @@ impl Backfill {
     async fn work(&self, mut opening: Opening, holder: Uuid) {
         let opened = opening.wait_for(Option::is_some).await;
         let Some(index) = opened.ok().and_then(|index| index.clone()) else { return };
-        let (mut caught_up, mut refused, mut pause) = (index.caught_up(), BTreeSet::new(), PAUSES.0);
+        let (mut caught_up, mut trouble, mut pause) = (index.caught_up(), Trouble::default(), PAUSES.0);
         loop {
             caught_up.mark_unchanged();
-            match self.step(&index, holder, &mut refused).await {
+            match self.step(&index, holder, &mut trouble).await {
                 Ok(Step::Done) if caught_up.changed().await.is_err() => return,
-                Ok(Step::Done) => {}
+                Ok(Step::Done | Step::Refused) => {}
                 Ok(Step::Stored(revision)) => {
                     index.reached(revision, INDEXED_WITHIN).await;
-                    pause = PAUSES.0;
+                    (pause, trouble.failures) = (PAUSES.0, 0);
                 }
                 Ok(Step::Elsewhere) => sleep(ELSEWHERE).await,
                 Err(error) => {
                     tracing::warn!(dataset = %self.dataset, %error, cause = error.cause(), "documents wait for vectors");
+                    trouble.failures += 1;
                     sleep(pause).await;
                     pause = PAUSES.1.min(pause * 2);
                 }
@@ -83,41 +97,59 @@ impl Backfill {
         &self,
         index: &Arc<LocalIndex>,
         holder: Uuid,
-        refused: &mut BTreeSet<String>,
+        trouble: &mut Trouble,
     ) -> Result<Step, Error> {
-        let ids = index.without_embedding(PAGE, refused).map_err(Error::internal)?;
+        let ids = index.without_embedding(PAGE, &trouble.refused).map_err(Error::internal)?;
         if ids.is_empty() {
             return Ok(Step::Done);
         }
         if self.store.acquire_lease(&self.job(), holder, TERM).await?.is_none() {
             return Ok(Step::Elsewhere);
         }
-        let documents = self.store.documents_called(self.dataset, ids).await?;
-        let late = self.embedded(&documents, refused).await.map_err(|fault| fault.of(Part::Dataset))?;
+        let mut documents = self.store.documents_called(self.dataset, ids).await?;
+        // The index may not have heard of it yet.
+        let has_one = |embedding: &Embedding| embedding.made_by == self.meaning.name();
+        documents.retain(|document| !document.embedding.as_ref().is_some_and(has_one));
+        if documents.is_empty() {
+            return Ok(Step::Done);
+        }
+        let late = self.embedded(&documents, trouble).await.map_err(|fault| fault.of(Part::Dataset))?;
+        if late.is_empty() {
+            return Ok(Step::Refused);
+        }
         Ok(Step::Stored(self.store.put_embeddings(self.dataset, late).await?))
     }
 
-    /// A text that the endpoint refuses, such as one that is too long for its model, must not keep the others waiting:
-    /// it is left to its words until the service starts again.
+    /// A text that the endpoint does not take, such as one that is too long for its model, must not keep the others
+    /// waiting: it is left to its words until the service starts again. Some servers call that a failure of theirs.
     async fn embedded(
         &self,
         documents: &[VersionedDocument],
-        refused: &mut BTreeSet<String>,
+        trouble: &mut Trouble,
     ) -> Result<Vec<LateEmbedding>, UpstreamError> {
-        match self.late(documents).await {
-            // Of a single word too? Then it is not the text.
-            Err(UpstreamError::Rejected { .. }) => drop(self.meaning.probe().await?),
-            embedded => return embedded,
+        let failed = match self.late(documents).await {
+            Ok(late) => return Ok(late),
+            Err(failed) => failed,
+        };
+        let is_refused = matches!(failed, UpstreamError::Rejected { .. });
+        if !is_refused && trouble.failures < STUCK {
+            return Err(failed);
         }
+        // Of a single word too? Then it is not the text.
+        self.meaning.probe().await?;
         let mut embedded = Vec::new();
         for document in documents {
             match self.late(std::slice::from_ref(document)).await {
                 Ok(late) => embedded.extend(late),
-                Err(UpstreamError::Rejected { .. }) => drop(refused.insert(document.document.id.clone())),
+                Err(failed) if matches!(failed, UpstreamError::Rejected { .. }) || !is_refused => {
+                    self.meaning.probe().await?;
+                    trouble.refused.insert(document.document.id.clone());
+                }
                 Err(failed) => return Err(failed),
             }
         }
-        tracing::warn!(dataset = %self.dataset, count = refused.len(), "documents that cannot be embedded are found by words only");
+        let count = trouble.refused.len();
+        tracing::warn!(dataset = %self.dataset, count, "documents that cannot be embedded are found by words only");
         Ok(embedded)
     }
 

@@ -61,6 +61,11 @@ impl Matrix {
         u32::try_from(row).unwrap_or(UNKNOWN)
     }
 
+    /// Whether it has vectors of two lengths.
+    pub(super) fn is_mixed(&self) -> bool {
+        self.mixed
+    }
+
     /// Whether all its vectors have this length.
     pub(super) fn fits(&self, dimensions: usize) -> bool {
         !self.mixed && (self.dimensions == 0 || self.dimensions == dimensions)

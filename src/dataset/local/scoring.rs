@@ -83,7 +83,8 @@ impl Statistics {
     fn matrix(&self, segment: &SegmentReader) -> Option<Arc<Matrix>> {
         let mut known = self.searcher.segment_readers().iter().zip(&self.matrices);
         known
-            .find(|(known, _)| known.segment_id() == segment.segment_id())
+            // Vectors of another length may have been deleted since.
+            .find(|(known, matrix)| known.segment_id() == segment.segment_id() && !matrix.is_mixed())
             .map(|(_, matrix)| Arc::clone(matrix))
     }
 

@@ -43,6 +43,11 @@ impl Budget {
         self.values += count;
     }
 
+    /// Bytes of text that are left.
+    pub(super) fn text_left(&self) -> usize {
+        self.text
+    }
+
     pub(super) fn text(&mut self, bytes: usize) -> Result<(), Unreadable> {
         spend(&mut self.text, bytes)
     }

@@ -21,9 +21,10 @@ pub(super) struct Matrix {
 }
 
 /// The text of a page.
-#[derive(Default)]
 pub(super) struct Layout {
     text: String,
+    /// Bytes at which it is full: nothing more is added.
+    most: usize,
     /// Where the last run has ended.
     last: Option<Place>,
     /// The run that has begun.
@@ -84,6 +85,15 @@ impl Matrix {
 }
 
 impl Layout {
+    pub(super) fn new(most: usize) -> Self {
+        Self { text: String::new(), most, last: None, size: 0.0 }
+    }
+
+    /// Bytes so far; more than it may have when it is full.
+    pub(super) fn len(&self) -> usize {
+        self.text.len()
+    }
+
     /// A run begins here.
     pub(super) fn begin(&mut self, at: &Matrix, size: f32) {
         self.size = size;
@@ -104,6 +114,10 @@ impl Layout {
     /// What a glyph shows.
     pub(super) fn push(&mut self, text: &str) {
         for character in text.chars() {
+            // A code may stand for millions of characters. The page is refused when it has ended.
+            if self.text.len() > self.most {
+                return;
+            }
             match character {
                 '\u{fb00}' => self.text.push_str("ff"),
                 '\u{fb01}' => self.text.push_str("fi"),

@@ -64,12 +64,11 @@ impl<'a> Reader<'a> {
     pub(super) fn page(&mut self, id: ObjectId) -> Result<String, Unreadable> {
         let Ok(page) = self.document.get_dictionary(id) else { return Ok(String::new()) };
         let program = self.program(page)?;
-        let mut layout = Layout::default();
+        let mut layout = Layout::new(self.budget.text_left());
         let run = Run::new(self.resources(page), State::new(), 0);
         self.run(&program, run, &mut layout)?;
-        let text = layout.finish();
-        self.budget.text(text.len())?;
-        Ok(text)
+        self.budget.text(layout.len())?;
+        Ok(layout.finish())
     }
 
     /// Its streams are one program, cut anywhere between two words.

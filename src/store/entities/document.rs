@@ -16,6 +16,8 @@ pub struct Model {
     pub deleted: bool,
     /// The file that it came from, where there is one.
     pub file_id: Option<Uuid>,
+    /// The revision that wrote what it says. That of the row grows also when it gets a vector.
+    pub written: Option<i64>,
     pub created_at: TimeDateTimeWithTimeZone,
     pub updated_at: TimeDateTimeWithTimeZone,
     pub embedding: Option<Vec<u8>>,

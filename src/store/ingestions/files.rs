@@ -154,6 +154,18 @@ impl Store {
         self.settle(run, self.statement(sql, values), ", failed = failed + 1").await
     }
 
+    /// Records why a file that belongs to no job could not be stored. What is stored of it stays.
+    ///
+    /// # Errors
+    /// `StoreUnavailable`.
+    pub async fn fail_upload(&self, writer: FileWriter, reason: String) -> Result<(), Error> {
+        let sql = "UPDATE ingested_files SET state = 'failed', reason = $3, writer = NULL, updated_at = $4 \
+                   WHERE id = $1 AND writer = $2";
+        let values = [writer.file.0.into(), writer.writer.into(), reason.into(), now().into()];
+        let failed = self.statement(sql, values);
+        self.write(move |txn| Box::pin(async move { Ok(txn.execute_raw(failed).await.map(|_| ())?) })).await
+    }
+
     /// Deletes a file and its documents; says whether there was one. With a run, only while its job is held,
     /// which counts it.
     ///
@@ -165,8 +177,16 @@ impl Store {
         of: (TenantId, AttachmentId),
         name: &str,
     ) -> Result<bool, Error> {
-        let sql =
-            "DELETE FROM ingested_files WHERE tenant_id = $1 AND dataset_id = $2 AND name = $3 RETURNING id";
+        // What a job finds gone may have been uploaded meanwhile.
+        let sql = match run {
+            Some(_) => {
+                "DELETE FROM ingested_files WHERE tenant_id = $1 AND dataset_id = $2 AND name = $3 \
+                 AND origin = 'folder' RETURNING id"
+            }
+            None => {
+                "DELETE FROM ingested_files WHERE tenant_id = $1 AND dataset_id = $2 AND name = $3 RETURNING id"
+            }
+        };
         let delete = self.statement(sql, [of.0.0.into(), of.1.0.into(), name.into()]);
         let removed = self.write(move |txn| {
             Box::pin(async move {
@@ -298,13 +318,14 @@ async fn finish(txn: &DatabaseTransaction, writer: FileWriter, stored: &StoredFi
 /// from now on: no hash is theirs.
 ///
 /// # Errors
-/// `NotFound` when somebody else does.
+/// `NotFound` when somebody else does, or it is another dataset's.
 pub(in crate::store) async fn still_writes(
     txn: &DatabaseTransaction,
+    dataset: AttachmentId,
     writer: FileWriter,
 ) -> Result<(), Error> {
-    let sql = "UPDATE ingested_files SET hash = '' WHERE id = $1 AND writer = $2";
-    let values: [Value; 2] = [writer.file.0.into(), writer.writer.into()];
+    let sql = "UPDATE ingested_files SET hash = '' WHERE id = $1 AND writer = $2 AND dataset_id = $3";
+    let values: [Value; 3] = [writer.file.0.into(), writer.writer.into(), dataset.0.into()];
     let lock = Statement::from_sql_and_values(txn.get_database_backend(), sql, values);
     if txn.execute_raw(lock).await?.rows_affected() == 0 { Err(superseded(writer)) } else { Ok(()) }
 }

@@ -200,6 +200,23 @@ fn a_font_that_maps_four_billion_codes_maps_what_can_be_a_code() {
 }
 
 #[test]
+fn a_code_that_stands_for_a_book_is_refused_and_takes_no_room() {
+    let map = format!("begincmap 1 beginbfchar <41> <{}> endbfchar", "0041".repeat(300_000));
+    let words = "A".repeat(100_000);
+    let mut document = Document::load_mem(&pdf(&[&[&words]], Shape::Plain)).unwrap();
+    let to_unicode = document.add_object(Stream::new(Dictionary::new(), map.into_bytes()));
+    for object in document.objects.values_mut() {
+        if let Object::Dictionary(font) = object
+            && font.has_type(b"Font")
+        {
+            font.set("ToUnicode", to_unicode);
+        }
+    }
+    // Thirty gigabytes, were it written out.
+    soon(|| refusal("a.pdf", written(document, Shape::Streams)));
+}
+
+#[test]
 fn objects_that_lie_upon_each_other_are_each_read_once() {
     // A hundred thousand objects that begin at one place, of half a megabyte.
     let value = format!("[{}]", "1 ".repeat(1 << 18));

@@ -60,3 +60,17 @@ fn a_list_is_read_element_by_element() {
     assert_eq!(texts("a.json", "{\"b\": 1}"), ["{\n  \"b\": 1\n}"]);
     assert!(read("a.json", "[1] 2").is_err());
 }
+
+#[test]
+fn a_row_keeps_what_no_column_names_and_semicolons_are_commas_too() {
+    assert_eq!(texts("a.csv", "id,text\n1,hello, world"), ["id: 1\ntext: hello\n world"]);
+    assert_eq!(texts("a.csv", "Name;Preis\nMüller;2,50"), ["Name: Müller\nPreis: 2,50"]);
+    assert_eq!(texts("a.csv", "a\tb\n1\t2"), ["a: 1\nb: 2"]);
+    assert_eq!(refusal("a.csv", ",".repeat(100_001)), "has more than 100000 values in a line");
+}
+
+#[test]
+fn a_stray_quote_or_an_empty_comment_swallows_nothing() {
+    assert_eq!(words("a.html", "<img alt=\"x\"\">Text <a href=\"y\">link</a>"), "Text link");
+    assert_eq!(words("a.html", "<!-->a<!--->b<!-- c -->"), "ab");
+}

@@ -132,6 +132,30 @@ on_both! {
         assert_eq!((page.ingestions[0].id.as_str(), page.next_page_token.as_str()), (one.id.as_str(), ""));
     }
 
+    async fn a_folder_that_is_not_mounted_deletes_nothing(database: Database) {
+        let mut rig = Rig::start(database).await;
+        rig.write("a.md", "text");
+        rig.folder("").await;
+        fs::remove_file(rig.root.join("a.md")).unwrap();
+        let job = rig.folder("").await;
+        let said = "The configured folder is empty: is it mounted?";
+        assert_eq!((state(&job), job.error.as_str()), (IngestionState::Failed, said));
+        assert_eq!(rig.documents().await.len(), 1);
+        rig.write("other.log", "no kind of file that is read");
+        assert_eq!(counts(&rig.folder("").await), [0, 0, 0, 0, 1]);
+    }
+
+    async fn of_two_files_that_claim_one_document_none_loses_it_for_good(database: Database) {
+        let mut rig = Rig::start(database).await;
+        rig.write("a.jsonl", "{\"id\":\"1\",\"content\":\"of a\"}");
+        rig.write("b.jsonl", "{\"id\":\"1\",\"content\":\"of b\"}");
+        rig.folder("").await;
+        assert_eq!(rig.documents().await["1"], "of b", "the last is the one that counts");
+        fs::remove_file(rig.root.join("b.jsonl")).unwrap();
+        assert_eq!(counts(&rig.folder("").await), [1, 1, 0, 0, 1], "a is read again");
+        assert_eq!(rig.documents().await["1"], "of a");
+    }
+
     async fn what_others_have_changed_is_read_again(database: Database) {
         let mut rig = Rig::start(database).await;
         for name in ["a.md", "b.md", "c.md"] {
