@@ -67,6 +67,16 @@ pub fn folder(root: &Path) -> Result<Vec<File>, Cause> {
     Ok(files)
 }
 
+/// As [`folder`], of a canonical path: its files must be in it when they are read, whatever has been put in its
+/// place meanwhile.
+///
+/// # Errors
+/// In words: the folder cannot be read, or has too many.
+pub fn folder_at(root: &Path) -> Result<Vec<File>, Cause> {
+    let files = folder(root)?.into_iter();
+    Ok(files.map(|file| File { root: Some(root.to_owned()), ..file }).collect())
+}
+
 /// A file in a folder, which it must be in when it is read. Both paths are canonical.
 ///
 /// # Errors

@@ -15,7 +15,7 @@ mod text;
 
 use std::{borrow::Cow, path::Path};
 
-pub use files::{File, MAX_FILES, file_in, files, folder};
+pub use files::{File, MAX_FILES, file_in, files, folder, folder_at};
 pub use text::text_documents;
 
 use crate::domain::{Document, rules::MAX_DOCUMENT_BYTES};

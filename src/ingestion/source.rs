@@ -148,7 +148,7 @@ fn walk(path: &Path, below: &str) -> Result<Vec<Input>, String> {
         let file = extract::file_in(path.parent().unwrap_or(path), path).map_err(words)?;
         return Ok(vec![input(below.to_owned(), file)]);
     }
-    let files = extract::folder(path).map_err(words)?;
+    let files = extract::folder_at(path).map_err(words)?;
     let named = files.into_iter().map(|file| match below {
         "" => input(file.name.clone(), file),
         _ => input(format!("{below}/{}", file.name), file),
