@@ -11,7 +11,7 @@ use crate::support::{
     database::Database,
     on_both,
     space::{Clients, Space, asking, reason, structure},
-    upstream::Upstream,
+    upstream::{Step, Upstream, delta, head, send},
 };
 
 /// What a stream brought, in pieces.
@@ -47,7 +47,10 @@ async fn ask(clients: &mut Clients, text: &str) -> Result<Heard, Status> {
 
 /// An endpoint that searches one document and asks a model that says these pieces.
 async fn space(database: Database, says: &[&str]) -> (Space, Clients, Upstream) {
-    let upstream = Upstream::says(says).await;
+    space_of(database, Upstream::says(says).await).await
+}
+
+async fn space_of(database: Database, upstream: Upstream) -> (Space, Clients, Upstream) {
     let space = Space::start(database).await;
     let mut clients = space.admin().await;
     let dataset = clients.dataset("law").await;
@@ -74,7 +77,6 @@ on_both! {
         clients.policy("ask", "pii_filter", json!({})).await;
         let heard = ask(&mut clients, "What is the secret term? Tell bob@x.org").await.unwrap();
         assert_eq!(heard.pieces.concat(), "The *** term: see [REDACTED]");
-        assert!(heard.pieces.len() > 1, "it does not stream: {:?}", heard.pieces);
         let found = &heard.references.unwrap().documents[0];
         assert_eq!(found.content, "The term of the *** is seventy years");
         assert_eq!(found.document_id, "***/d1");
@@ -87,6 +89,26 @@ on_both! {
             json!({"type": "pii_filter", "kind": "transform", "status": "applied", "details": {"replacements": 3}}),
         ]);
         space.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_decided_leaves_while_the_model_goes_on() {
+    let script = vec![head(), send(&delta("The se")), send(&delta("cret term: s")), Step::Hang];
+    let (_space, mut clients, _upstream) =
+        space_of(Database::sqlite(), Upstream::start(vec![script]).await).await;
+    clients.policy("ask", "prompt_filter", json!({"words": ["secret"], "mode": "redact"})).await;
+    let query = Some(asking("What is the term?"));
+    let request = proto::StreamQueryRequest { slug: "ask".to_owned(), query, request_id: None };
+    let mut events = clients.endpoints.stream_query(request).await.unwrap().into_inner();
+    let mut heard = String::new();
+    // The last letter may be the first of a match.
+    while heard != "The [REDACTED] term: " {
+        let next = tokio::time::timeout(std::time::Duration::from_secs(10), events.message()).await;
+        let message = next.unwrap_or_else(|_| panic!("only this has left: {heard:?}"));
+        if let Some(Event::Delta(piece)) = message.unwrap().unwrap().event {
+            heard.push_str(&piece.content);
+        }
     }
 }
 

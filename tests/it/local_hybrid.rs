@@ -12,12 +12,13 @@ use crate::support::{
     database::Database,
     embedder::{Embedder, vector},
     engines::create,
-    eventually, on_both,
+    eventually, eventually_within, on_both,
     space::{ADMIN_KEY, Clients, Space, asking, document, reason},
 };
 
 /// Fails at once: nothing is asked twice.
 const SETTINGS: [(&str, &str); 1] = [("upstream.attempts", "1")];
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
 const DOCUMENTS: [(&str, &str); 4] = [
     ("car", "automobile repair"),
     ("term", "copyright term of books"),
@@ -201,8 +202,9 @@ on_both! {
         };
         let (mut one, mut other) = (here.clone(), there.clone());
         tokio::join!(
-            eventually("one finds by vectors", async || all(&mut one).await),
-            eventually("and the other", async || all(&mut other).await),
+            // Who has not got the lease looks again after five seconds.
+            eventually_within(PATIENCE, "one finds by vectors", async || all(&mut one).await),
+            eventually_within(PATIENCE, "and the other", async || all(&mut other).await),
         );
         let texts = |body: Value| body["input"].as_array().unwrap().iter().filter(|text| *text != "automobile").count();
         assert_eq!(embedder.requests().into_iter().map(texts).sum::<usize>(), 300);
