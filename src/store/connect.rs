@@ -96,9 +96,10 @@ fn sqlite_options(config: &Config, connections: u32, in_memory: bool) -> Connect
             .synchronous(SqliteSynchronous::Full);
         if in_memory { options } else { options.journal_mode(SqliteJournalMode::Wal) }
     });
-    if in_memory {
-        options.idle_timeout(None).max_lifetime(None);
-    } else {
+    // Nothing is gained by closing a file, and what is in memory would be lost. Nor does sqlx then look for idle
+    // connections: its count of them can be below zero for a moment, and whoever reads it then counts for ever.
+    options.idle_timeout(None).max_lifetime(None);
+    if !in_memory {
         options.map_sqlx_sqlite_pool_opts(|options| {
             options.after_release(|connection, _| Box::pin(async move { Ok(!is_astray(connection).await) }))
         });

@@ -3,7 +3,7 @@
 pub mod cluster;
 pub mod wire;
 
-use sea_orm::{ConnectionTrait, Database as SeaOrm, DatabaseConnection};
+use sea_orm::{ConnectOptions, ConnectionTrait, Database as SeaOrm, DatabaseConnection};
 use syft_endpoints::{
     domain::{Configuration, Credential, NewAttachment, NewEndpoint, NewMarketplace, ResponseType, Tenant},
     store::{Config, RecordsConfig, SecretBox, Store},
@@ -38,7 +38,7 @@ impl Database {
     /// A new database of this cluster.
     async fn postgres_on(cluster: &str) -> Self {
         let name = format!("t{}", uuid::Uuid::now_v7().simple());
-        let admin = SeaOrm::connect(cluster).await.unwrap();
+        let admin = connect(cluster).await;
         admin.execute_unprepared(&format!("CREATE DATABASE {name}")).await.unwrap();
         admin.close().await.unwrap();
         let (server, _) = cluster.rsplit_once('/').unwrap();
@@ -64,8 +64,15 @@ impl Database {
 
     /// A connection past the store, to see or to spoil what it keeps.
     pub async fn raw(&self) -> DatabaseConnection {
-        SeaOrm::connect(&self.url).await.unwrap()
+        connect(&self.url).await
     }
+}
+
+/// Connections that are never looked at for being idle: see `store/connect.rs`.
+pub async fn connect(url: &str) -> DatabaseConnection {
+    let mut options = ConnectOptions::new(url);
+    options.idle_timeout(None).max_lifetime(None);
+    SeaOrm::connect(options).await.unwrap()
 }
 
 pub async fn root(store: &Store) -> Tenant {
