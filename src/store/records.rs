@@ -40,9 +40,6 @@ impl Default for Config {
 
 /// Records written together at most.
 const BATCH: usize = 256;
-/// How long after a batch the next one is written that is not full: limits and charges are written by the same
-/// writer, and a query waits for those.
-const PACE: Duration = Duration::from_millis(20);
 /// Records that wait for the database at most; beyond it queries wait to record.
 const QUEUE: usize = 4096;
 /// How long a query waits to record before its record is dropped and said so.
@@ -96,14 +93,10 @@ async fn serve(store: Store, mut inbox: mpsc::Receiver<QueryRecord>) {
         if batch.is_empty() {
             return;
         }
-        let is_full = batch.len() == BATCH;
         let lost = keep(&store, batch.into()).await;
         if lost > 0 {
             store.inner.records_lost.fetch_add(lost as u64, Ordering::Relaxed);
             tracing::error!(count = lost, "query records were lost");
-        }
-        if !is_full {
-            store.inner.closing.run_until_cancelled(sleep(PACE)).await;
         }
     }
 }
